@@ -1,0 +1,381 @@
+"""The lake: Delta tables partitioned by bucket, of which `lake.json` names one consistent version."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+
+from recsys.errors import DataError, LakeError
+from recsys.lake.buckets import BUCKET, bucket_of, check_buckets
+from recsys.lake.claim import check_path, claim, release
+from recsys.lake.conform import conform
+from recsys.lake.contract import EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
+from recsys.lake.manifest import Manifest, TableInfo, read_manifest, write_manifest
+
+__all__ = ["Attribute", "Lake", "LakeWriter", "TableInfo"]
+
+FLUSH_BYTES = 96 << 20
+"""Rows of one table that a writer holds in memory before it writes them."""
+
+WHOLE = -1
+"""Stands for the bucket of a table that is not partitioned."""
+
+
+class Lake:
+    """One version of a bank's tables, read only; a later version never changes what this object reads."""
+
+    def __init__(self, path: str, manifest: Manifest) -> None:
+        self.path = path
+        self.manifest = manifest
+        self._found: dict[str, dict[int, list[str]]] = {}
+        self._kept: dict[str, pl.DataFrame] = {}
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Lake":
+        """The lake in the folder `path`; LakeError if it is absent, half written or of an unknown form."""
+        check_path(Path(path))
+        return cls(str(path), read_manifest(Path(path)))
+
+    @property
+    def version(self) -> int:
+        return self.manifest.version
+
+    @property
+    def buckets(self) -> int:
+        return self.manifest.buckets
+
+    @property
+    def currency(self) -> str | None:
+        return self.manifest.currency
+
+    @property
+    def source(self) -> str:
+        return self.manifest.source
+
+    @property
+    def until(self) -> date:
+        """The last day that the source knows: as declared, or the day of the import."""
+        return self.manifest.until
+
+    @property
+    def tables(self) -> dict[str, TableInfo]:
+        return dict(self.manifest.tables)
+
+    @property
+    def last_event(self) -> date | None:
+        """The day of the last dated interaction, transaction, contact or balance."""
+        return self.manifest.last_event
+
+    @property
+    def as_of(self) -> date | None:
+        """The day after the last event, from which everything in the lake is known; None if nothing is dated."""
+        return self.last_event + timedelta(days=1) if self.last_event else None
+
+    def identity(self) -> str:
+        """16 hex digits that name this version of this lake in other files."""
+        return self.manifest.identity()
+
+    def attributes(self, table: str) -> tuple[Attribute, ...]:
+        """The declared attributes of a table; none if the lake lacks the table."""
+        return self.tables[table].attributes if table_of(table).name in self.tables else ()
+
+    def schema(self, table: str) -> dict[str, pl.DataType]:
+        """The columns of a table and their types, without `bucket`."""
+        info = self._info(table)
+        return schema_of(table, info.columns, info.attributes)
+
+    def stored_schema(self, table: str) -> dict[str, pl.DataType]:
+        """The columns and types that the Delta table really has, without `bucket`."""
+        empty = pl.DataFrame(self._delta(table).schema().to_arrow().empty_table())
+        return {name: dtype for name, dtype in empty.schema.items() if name != "bucket"}
+
+    def bucket(self, b: int, tables: Sequence[str] | None = None, *, once: bool = False) -> dict[str, pl.DataFrame]:
+        """Bucket `b` of every table that the lake has (products and campaigns whole), without the column `bucket`.
+
+        A joint account's rows stand in the bucket of each holder; with `once` they come only with the first of these
+        buckets, so that going through all buckets meets every row once.
+        """
+        if not 0 <= b < self.buckets:
+            raise LakeError(f"{self.path}: no bucket {b:,}; it has {self.buckets:,}, counted from 0")
+        wanted = [table for table in (self.tables if tables is None else tables) if table in self.tables]
+        frames = pl.collect_all([self.rows(table, b, once=once) for table in wanted])
+        return dict(zip(wanted, frames, strict=True))
+
+    def rows(self, table: str, b: int, *, once: bool = False) -> pl.LazyFrame:
+        """One table as `bucket` gives it, not yet read: select columns first, and only these are read."""
+        about = table_of(table).about
+        frame = self._scan(table, self._files(table).get(WHOLE if about == "all" else b, []))
+        if once and about == "account":
+            apart = self._counted_elsewhere(b)
+            frame = frame.filter(~pl.col("account_id").is_in(apart.implode()).fill_null(False)) if len(apart) else frame
+        return frame
+
+    def read(self, table: str) -> pl.DataFrame:
+        """The whole table, every row once, ordered by key: for small tables and for tests."""
+        if table_of(table).about == "all":
+            return self.rows(table, WHOLE).collect()
+        frames = [self.bucket(b, [self._name(table)], once=True)[table] for b in range(self.buckets)]
+        return pl.concat(frames).sort([name for name in table_of(table).key if name in frames[0].columns])
+
+    def scan(self, table: str) -> pl.LazyFrame:
+        """The whole table with its column `bucket`, not yet read; joint accounts' rows stand in several buckets."""
+        if table_of(table).about == "all":
+            return self.rows(table, WHOLE)
+        files = sorted(self._files(table).items())
+        parts = [self._scan(table, part).with_columns(pl.lit(b, BUCKET).alias("bucket")) for b, part in files]
+        return pl.concat(parts) if parts else self._scan(table, []).with_columns(pl.lit(0, BUCKET).alias("bucket"))
+
+    def customers(self, ids: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """All rows of these customers and of their accounts, read from their buckets only; products, campaigns whole.
+
+        Rows of a joint account come once, `account_holders` with all holders. Unknown ids have no rows.
+        """
+        wanted = pl.Series("customer_id", list(dict.fromkeys(ids)), dtype=pl.String)
+        places = bucket_of(wanted, self.buckets)
+        parts: dict[str, list[pl.DataFrame]] = {table: [] for table in self.tables}
+        met = pl.Series(dtype=pl.String)
+        for b in places.unique().sort():
+            here = wanted.filter(places == b)
+            accounts = self._accounts(b, here, met)
+            met = pl.concat([met, accounts])
+            tables = [table for table in self.tables if table_of(table).about != "all"]
+            frames = pl.collect_all(
+                [self.rows(table, b).filter(self._owned(table, here, accounts)) for table in tables]
+            )
+            for table, frame in zip(tables, frames, strict=True):
+                parts[table].append(frame)
+        return {table: self._joined(table, frames) for table, frames in parts.items()}
+
+    def _accounts(self, b: int, customers: pl.Series, met: pl.Series) -> pl.Series:
+        if "account_holders" not in self.tables:
+            return met.clear()
+        held = self.rows("account_holders", b).filter(pl.col("customer_id").is_in(customers.implode()))
+        accounts = held.select("account_id").unique().sort("account_id").collect()["account_id"]
+        return accounts.filter(~accounts.is_in(met.implode()))
+
+    def _owned(self, table: str, customers: pl.Series, accounts: pl.Series) -> pl.Expr:
+        """Which rows belong to these customers, or to these accounts."""
+        columns, about = self._info(table).columns, table_of(table).about
+        owned = pl.lit(False)
+        if "customer_id" in columns and table != "account_holders":
+            owned = pl.col("customer_id").is_in(customers.implode())
+        if about == "account" and "account_id" in columns:
+            owned = owned.fill_null(False) | pl.col("account_id").is_in(accounts.implode())
+        return owned
+
+    def _joined(self, table: str, frames: list[pl.DataFrame]) -> pl.DataFrame:
+        if table_of(table).about == "all":
+            if table not in self._kept:
+                self._kept[table] = self.rows(table, WHOLE).collect()
+            return self._kept[table]
+        return pl.concat(frames) if frames else pl.DataFrame(schema=self.schema(table))
+
+    def _counted_elsewhere(self, b: int) -> pl.Series:
+        """The joint accounts of this bucket that have a holder in a bucket before it."""
+        if "account_holders" not in self.tables:
+            return pl.Series("account_id", [], dtype=pl.String)
+        several = pl.len().over("account_id") > 1
+        holders = self.rows("account_holders", b).select("account_id", "customer_id").filter(several).collect()
+        places = bucket_of(holders["customer_id"].fill_null(""), self.buckets)
+        return holders["account_id"].filter(places < b).drop_nulls().unique()
+
+    def _name(self, table: str) -> str:
+        if table_of(table).name not in self.tables:
+            raise LakeError(f"{self.path}: the lake has no table {table}; it has {', '.join(self.tables)}")
+        return table
+
+    def _info(self, table: str) -> TableInfo:
+        return self.tables[self._name(table)]
+
+    def _delta(self, table: str) -> DeltaTable:
+        version = self._info(table).delta_version
+        try:
+            return DeltaTable(os.path.join(self.path, table), version=version)
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: {error}"
+            ) from error
+
+    def _files(self, table: str) -> dict[int, list[str]]:
+        """The Parquet files of a table by bucket, as its version's log names them; read once."""
+        if table not in self._found:
+            actions = pl.DataFrame(self._delta(table).get_add_actions(flatten=True))
+            found: dict[int, list[str]] = {}
+            partition = "partition.bucket"
+            if partition not in actions.columns:
+                actions = actions.with_columns(pl.lit(WHOLE).alias(partition))
+            # In the order of writing, so that equal imports read equal rows in equal order.
+            for place, path in actions.sort("modification_time", "path").select(partition, "path").iter_rows():
+                found.setdefault(place, []).append(os.path.join(self.path, table, path))
+            self._found[table] = found
+        return self._found[table]
+
+    def _scan(self, table: str, files: list[str]) -> pl.LazyFrame:
+        schema = self.schema(table)
+        if not files:
+            return pl.LazyFrame(schema=schema)
+        return pl.scan_parquet(files, hive_partitioning=False, glob=False).select(list(schema))
+
+
+class LakeWriter:
+    """Writes a new lake table by table; nobody sees it before the `with` block ends well, and then whole.
+
+    On an error the folder is left as it was found. A killed writer leaves a folder that `Lake.open` refuses as half
+    written and that the next writer to the same folder starts over.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        buckets: int = 16,
+        currency: str | None = None,
+        source: str = "",
+        until: date | None = None,
+        attributes: Mapping[str, Sequence[Attribute]] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.buckets = check_buckets(buckets)
+        self._attributes = {table: check_attributes(table, listed) for table, listed in (attributes or {}).items()}
+        self._manifest = Manifest(1, buckets, currency, source, until or date.today(), last_event=None)
+        self._waiting: dict[str, list[pl.DataFrame]] = {}
+        self._holders: list[pl.DataFrame] = []
+        self._homes: pl.DataFrame | None = None
+        self._written: dict[str, TableInfo] = {}
+        self._columns: dict[str, tuple[str, ...]] = {}
+        self._height: dict[str, int] = {}
+        self._digest: dict[str, int] = {}
+
+    def __enter__(self) -> "LakeWriter":
+        self._claim = claim(self.path)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                write_manifest(self.path, self.uncommitted().manifest)
+        finally:
+            release(self.path, self._claim)
+
+    def append(self, table: str, frame: pl.DataFrame) -> None:
+        """Add rows; every call for one table brings the same columns.
+
+        The column `bucket` is used where given (an account's rows then once per holder's bucket); otherwise it follows
+        from customer_id, and for accounts from `account_holders`, all of which must have been appended before.
+        Raises DataError naming every missing, unknown or wrongly typed column.
+        """
+        rows = conform(table, frame, self._attributes.get(table, ()))
+        columns = tuple(name for name in rows.columns if name != "bucket")
+        if self._columns.setdefault(table, columns) != columns:
+            raise DataError(f"{table}: appended with columns {columns}, before with {self._columns[table]}")
+        if table in EVENT_TABLES and "at" in columns and (last := rows["at"].max()) is not None:
+            day = last.date()  # type: ignore[union-attr]
+            self._manifest = replace(self._manifest, last_event=max(day, self._manifest.last_event or day))
+        if table == "account_holders" and "bucket" not in rows.columns:
+            if self._homes is not None:
+                raise DataError("account_holders: append all of it before any other table of accounts")
+            self._holders.append(rows)
+            return
+        self._keep(table, self._placed(table, rows))
+
+    def uncommitted(self) -> Lake:
+        """The lake as it would be committed now: to check it first."""
+        self._settle_holders()
+        for table in list(self._waiting):
+            self._flush(table)
+        for table in ("customers", "products"):
+            if table not in self._written:
+                raise DataError(f"{table}: the lake has no such table, and it is compulsory")
+        tables = {table: self._written[table] for table in TABLES if table in self._written}
+        lake = Lake(str(self.path), replace(self._manifest, tables=tables))
+        counted = {table: replace(info, rows=self._rows(lake, table)) for table, info in tables.items()}
+        return Lake(str(self.path), replace(self._manifest, tables=counted))
+
+    def _rows(self, lake: Lake, table: str) -> int:
+        if TABLES[table].about != "account":
+            return self._height[table]
+        counts = [lake.rows(table, b, once=True).select(pl.len()) for b in range(self.buckets)]
+        return sum(frame.item() for frame in pl.collect_all(counts))
+
+    def _placed(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows with their column `bucket`, an account's rows once for the bucket of each holder."""
+        about = TABLES[table].about
+        if about == "all":
+            return rows.drop("bucket", strict=False)
+        if "bucket" in rows.columns:
+            if rows["bucket"].null_count() or not rows["bucket"].is_between(0, self.buckets - 1).all():
+                raise DataError(f"{table}.bucket: must lie between 0 and {self.buckets - 1}")
+            return rows.with_columns(pl.col("bucket").cast(BUCKET))
+        if about == "customer":
+            return rows.with_columns(bucket_of(rows["customer_id"].fill_null(""), self.buckets))
+        return self._placed_by_account(rows)
+
+    def _placed_by_account(self, rows: pl.DataFrame) -> pl.DataFrame:
+        homes = self._settle_holders()
+        empty = pl.lit(None, pl.String)
+        account = pl.col("account_id") if "account_id" in rows.columns else empty
+        customer = pl.col("customer_id") if "customer_id" in rows.columns else empty
+        # A row whose account nobody holds stands where its own id leads: the check finds and reports it there.
+        fallback = pl.coalesce(customer, account, pl.lit(""))
+        rows = rows.with_columns(
+            pl.when(customer.is_null()).then(account).alias("_account"), fallback.alias("_fallback")
+        )
+        rows = rows.join(homes, left_on="_account", right_on="account_id", how="left", maintain_order="left")
+        lost = rows["bucket"].is_null()
+        if lost.any():
+            places = bucket_of(rows.filter(lost)["_fallback"], self.buckets)
+            rows = pl.concat([rows.filter(~lost), rows.filter(lost).with_columns(places)])
+        return rows.drop("_account", "_fallback")
+
+    def _settle_holders(self) -> pl.DataFrame:
+        """[account_id, bucket], one row for each bucket of an account's holders; writes account_holders itself."""
+        if self._homes is None:
+            self._homes = pl.DataFrame(schema={"account_id": pl.String, "bucket": BUCKET})
+            if self._holders:
+                holders = pl.concat(self._holders)
+                place = bucket_of(holders["customer_id"].fill_null(""), self.buckets)
+                homes = holders.select("account_id").with_columns(place).unique(maintain_order=True)
+                self._homes = homes.drop_nulls()
+                alone = holders.filter(pl.col("account_id").is_null())
+                self._keep(
+                    "account_holders",
+                    pl.concat(
+                        [
+                            holders.join(self._homes, on="account_id", how="inner", maintain_order="left"),
+                            alone.with_columns(pl.lit(0, BUCKET).alias("bucket")),
+                        ]
+                    ),
+                )
+                self._holders = []
+        return self._homes
+
+    def _keep(self, table: str, rows: pl.DataFrame) -> None:
+        self._height[table] = self._height.get(table, 0) + rows.height
+        self._digest[table] = (self._digest.get(table, 0) + int(rows.hash_rows(seed=0).cast(pl.Int128).sum())) % (
+            1 << 64
+        )
+        self._waiting.setdefault(table, []).append(rows)
+        if sum(frame.estimated_size() for frame in self._waiting[table]) > FLUSH_BYTES:
+            self._flush(table)
+
+    def _flush(self, table: str) -> None:
+        rows = pl.concat(self._waiting.pop(table))
+        partition = None if TABLES[table].about == "all" else ["bucket"]
+        folder = self.path / table
+        try:
+            write_deltalake(folder, rows, mode="append", partition_by=partition)
+        except (DeltaError, OSError) as error:
+            raise LakeError(f"{folder}: cannot be written: {error}") from error
+        self._written[table] = TableInfo(
+            delta_version=DeltaTable(folder).version(),
+            rows=self._height[table],
+            columns=self._columns[table],
+            attributes=self._attributes.get(table, ()),
+            digest=f"{self._digest[table]:016x}",
+        )

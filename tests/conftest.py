@@ -1,0 +1,49 @@
+"""What tests of several parts share: the public data sets, and one small bank with a bundle trained on it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def datasets() -> Path:
+    """The folder of public data sets beside the checkout; where it is absent a test skips, and in CI it fails."""
+    folder = ROOT.parent / "shared" / "datasets"
+    if not folder.is_dir():
+        reason = f"needs the public data sets in {folder}"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
+
+
+@dataclass(frozen=True)
+class SmallBank:
+    """A synthetic bank of a few hundred customers, and a bundle trained on it for a moment."""
+
+    lake: Path
+    bundle: Path
+
+
+@pytest.fixture(scope="session")
+def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
+    """Made by the command line, as a user would make it; tests read it and never write to it."""
+    from typer.testing import CliRunner
+
+    from recsys.__main__ import application
+
+    folder = tmp_path_factory.mktemp("small_bank")
+    lake, out = str(folder / "lake"), str(folder / "bundles")
+    quick = ["--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
+    for words in (
+        ["data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2"],
+        ["train", "demo", "--lake", lake, "--out", out, *quick],
+    ):
+        result = CliRunner().invoke(application(words), words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    last_line = result.stdout.splitlines()[-1]
+    return SmallBank(Path(lake), Path(last_line))
