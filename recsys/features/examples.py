@@ -1,0 +1,213 @@
+"""Which customers, from which point, with which products hidden: training, evaluation, scoring differ in this alone."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date, timedelta
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
+
+from recsys.errors import DataError
+from recsys.features.features import EXAMPLE
+from recsys.features.holdings import holdings, seen_interactions
+from recsys.lake.buckets import stable_hashes
+
+Part = Literal["train", "validation", "test"]
+LEARNING: dict[str, pl.DataType] = {**EXAMPLE, "targets": pl.List(pl.String), "weight": pl.Float32()}
+"""An example with what was to be found out; `features` never reads the last two columns."""
+
+
+class EvaluationConfig(BaseModel):
+    """How examples are split into training, validation and test."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    protocol: Literal["temporal", "hold_one_out", "leave_last_out"] = "temporal"
+    """temporal: products acquired in the horizon after one global cut. hold_one_out: one random held product per
+    customer. leave_last_out: the last interaction is the test, the one before it the validation."""
+    seed: int = 0
+    """Draws the customers and products of hold_one_out, and the bootstrap."""
+    test_share: float = Field(default=0.2, gt=0, lt=1)
+    """hold_one_out: the share of customers that are the test."""
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    """hold_one_out: the share of the other customers that are the validation."""
+    horizon_days: int = Field(default=90, ge=1)
+    """temporal: days after the cut in which acquired products count."""
+    snapshots: int = Field(default=6, ge=1)
+    """temporal: how many earlier cuts training learns from."""
+    stride_days: int = Field(default=30, ge=1)
+    """temporal: days between two training cuts."""
+    group: str | None = None
+    """Customer attribute for popularity within a group; the first attribute with the role group if not given."""
+    baselines: tuple[Literal["popularity", "popularity_by_group", "item_knn", "als", "ease"], ...] = (
+        "popularity",
+        "popularity_by_group",
+        "item_knn",
+        "als",
+        "ease",
+    )
+    """What the recommender is compared with, in the same run."""
+    baseline_memory: ByteSize = Field(default=ByteSize(4 << 30), ge=1)
+    """A baseline that would need more is refused, and the report says so."""
+    bootstrap: int = Field(default=1000, ge=100)
+    """Bootstrap samples behind each 95 % interval."""
+
+
+def protocol_examples(
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+) -> pl.DataFrame:
+    """The examples of one bucket for one part (columns `LEARNING`), ordered by customer, day and position.
+
+    `until` is the lake's `as_of`: the day after its last dated event, None if it has none.
+    Raises DataError if the source cannot support the protocol.
+    """
+    if "interactions" not in tables:
+        raise DataError("interactions: the lake has no such table, so there is nothing to recommend from")
+    if config.protocol == "temporal":
+        examples = _temporal(tables, config, part, until)
+    elif config.protocol == "hold_one_out":
+        examples = _hold_one_out(tables, config, part, until)
+    else:
+        examples = _leave_last_out(tables, part)
+    return examples.select(pl.col(name).cast(dtype) for name, dtype in LEARNING.items()).sort(
+        "customer_id", "as_of", "position", "hidden"
+    )
+
+
+def scoring_examples(customer_ids: Sequence[str] | pl.Series, as_of: date | None) -> pl.DataFrame:
+    """One example per customer, seen from a day, nothing hidden."""
+    ids = pl.Series("customer_id", customer_ids, dtype=pl.String)
+    return _complete(pl.DataFrame({"customer_id": ids}).with_columns(as_of=pl.lit(as_of, dtype=pl.Date)))
+
+
+def cuts(config: EvaluationConfig, until: date | None) -> dict[Part, tuple[date, ...]]:
+    """The temporal protocol's days: a label's horizon ends before the next part begins."""
+    if until is None:
+        raise DataError(
+            "evaluation.protocol: temporal needs dated events and this lake has none; "
+            "use hold_one_out (holdings) or leave_last_out (ordered interactions)"
+        )
+    horizon, stride = timedelta(days=config.horizon_days), timedelta(days=config.stride_days)
+    test = until - horizon
+    validation = test - horizon
+    first = validation - horizon
+    return {
+        "test": (test,),
+        "validation": (validation,),
+        "train": tuple(first - stride * i for i in reversed(range(config.snapshots))),
+    }
+
+
+def _complete(examples: pl.DataFrame) -> pl.DataFrame:
+    """Fill the columns of an example that a protocol does not use with their neutral values."""
+    neutral = {
+        "as_of": pl.lit(None, dtype=pl.Date),
+        "position": pl.lit(None, dtype=pl.Int64),
+        "hidden": pl.lit([], dtype=pl.List(pl.String)),
+    }
+    return examples.with_columns(v.alias(k) for k, v in neutral.items() if k not in examples.columns)
+
+
+def _held(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> pl.DataFrame:
+    """`examples` with `holdings` at their point; examples of customers who hold nothing have a null."""
+    asked = examples.select(pl.col(name).cast(dtype) for name, dtype in EXAMPLE.items()).with_row_index("row")
+    held = holdings(seen_interactions(tables, asked))
+    return examples.with_row_index("row").join(held, on="row", how="left", maintain_order="left").drop("row")
+
+
+def _hold_one_out(
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+) -> pl.DataFrame:
+    """Customers with two held products or more; in training every held product is hidden in turn, with equal weight."""
+    ids = tables["customers"]["customer_id"].unique().sort()
+    held = _held(tables, scoring_examples(ids, until)).filter(pl.col("holdings").list.len() >= 2)
+    draw = stable_hashes(pl.select(pl.lit(f"{config.seed}:") + held["customer_id"]).to_series()) / 2.0**64
+    rest = 1 - config.test_share
+    bounds = {
+        "test": (0.0, config.test_share),
+        "validation": (config.test_share, config.test_share + rest * config.validation_share),
+        "train": (config.test_share + rest * config.validation_share, 1.0),
+    }
+    low, high = bounds[part]
+    drawn = pl.Series(draw)
+    pairs = held.filter((drawn >= low) & (drawn < high)).with_columns(weight=1.0 / pl.col("holdings").list.len())
+    pairs = pairs.explode("holdings").rename({"holdings": "product_id"})
+    if part != "train":
+        text = pl.concat_str(pl.lit(f"{config.seed}"), "customer_id", "product_id", separator=":")
+        order = pl.Series("order", stable_hashes(pairs.select(text).to_series()))
+        pairs = pairs.with_columns(order, weight=1.0).sort("customer_id", "order", "product_id")
+        pairs = pairs.unique("customer_id", keep="first", maintain_order=True)
+    one = pl.concat_list("product_id")
+    return pairs.with_columns(hidden=one, targets=one)
+
+
+def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Part) -> pl.DataFrame:
+    """Customers with three acquisitions or more; in training every earlier acquisition after the first is a target."""
+    events = tables["interactions"].filter(pl.col("kind") == "acquired")
+    ordered = [
+        name for name in ("at", "position") if name in events.columns and events[name].null_count() < events.height
+    ]
+    if not {"at", "position"} & set(events.columns) or (events.height and not ordered):
+        raise DataError(
+            "evaluation.protocol: leave_last_out needs interactions of kind acquired with `position` or `at`; "
+            "for holdings without order use hold_one_out"
+        )
+    extra = [name for name in (*ordered, "event_id") if name in events.columns]
+    events = events.sort("customer_id", *extra, "product_id", nulls_last=False).with_columns(
+        index=pl.int_range(pl.len()).over("customer_id"), count=pl.len().over("customer_id")
+    )
+    from_end = pl.col("count") - 1 - pl.col("index")
+    wanted = {"test": from_end == 0, "validation": from_end == 1, "train": (from_end >= 2) & (pl.col("index") >= 1)}
+    targets = events.filter((pl.col("count") >= 3) & wanted[part])
+    point = pl.col("position") if "position" in ordered else pl.lit(None, dtype=pl.Int64)
+    day = pl.lit(None, dtype=pl.Date) if "position" in ordered or not ordered else pl.col("at").dt.date()
+    return _complete(
+        targets.select(
+            "customer_id",
+            point.alias("position"),
+            day.alias("as_of"),
+            pl.concat_list("product_id").alias("targets"),
+            pl.lit(1.0).alias("weight"),
+        )
+    )
+
+
+def _temporal(
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+) -> pl.DataFrame:
+    """Customers seen before the cut who acquire within the horizon a product that they do not hold at the cut."""
+    days = pl.DataFrame({"as_of": cuts(config, until)[part]}, schema={"as_of": pl.Date})
+    events = tables["interactions"].filter(pl.col("at").is_not_null())
+    first = events.group_by("customer_id").agg(pl.col("at").min().alias("first"))
+    cut = pl.col("as_of").cast(pl.Datetime("us"))
+    end = cut + pl.duration(days=config.horizon_days)
+    acquired = events.filter(pl.col("kind") == "acquired").select("customer_id", "product_id", "at")
+    targets = (
+        acquired.join(days, how="cross")
+        .filter((pl.col("at") >= cut) & (pl.col("at") < end))
+        .join(first, on="customer_id")
+        .filter(pl.col("first") < cut)
+        .group_by("customer_id", "as_of")
+        .agg(pl.col("product_id").unique().sort().alias("targets"))
+        .sort("customer_id", "as_of")
+    )
+    held = _held(tables, _complete(targets))
+    new = pl.col("targets").list.set_difference(pl.col("holdings").fill_null(pl.lit([], dtype=pl.List(pl.String))))
+    return held.with_columns(targets=new.list.sort(), weight=1.0).filter(pl.col("targets").list.len() > 0)
+
+
+def fitting_holdings(tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, until: date | None) -> pl.DataFrame:
+    """What baselines may be fitted on in one bucket, at most what training sees: `customer_id` and `holdings`.
+
+    temporal: what everyone holds at the test cut. hold_one_out: the holdings of all customers outside the test.
+    leave_last_out: everyone's acquisitions before the validation one.
+    """
+    if config.protocol == "leave_last_out":
+        examples = protocol_examples(tables, config, "validation", until)
+    else:
+        day = cuts(config, until)["test"][0] if config.protocol == "temporal" else until
+        examples = scoring_examples(tables["customers"]["customer_id"].unique().sort(), day)
+    if config.protocol == "hold_one_out":
+        tested = protocol_examples(tables, config, "test", until)["customer_id"]
+        examples = examples.filter(~pl.col("customer_id").is_in(tested.implode()))
+    return _held(tables, examples).select("customer_id", "holdings").drop_nulls()

@@ -1,0 +1,83 @@
+"""What the customer holds and what they did with which product, before the example's point."""
+
+from collections.abc import Mapping
+
+import polars as pl
+
+from recsys.features.definition import HOLDING_KINDS, FeatureDefinition
+
+ORDER = ("at", "position", "event_id", "product_id", "kind")
+"""Events are ordered by time, then id; the last two make the order total."""
+SEEN: dict[str, pl.DataType] = {
+    "row": pl.UInt32(),
+    "as_of": pl.Date(),
+    "product_id": pl.String(),
+    "kind": pl.String(),
+    "at": pl.Datetime("us"),
+    "position": pl.Int64(),
+    "event_id": pl.String(),
+}
+
+
+def before(joined: pl.DataFrame) -> pl.DataFrame:
+    """Rows of events that the example may see: those before its day, and those that have no time."""
+    timeless = pl.col("as_of").is_null() | pl.col("at").is_null()
+    return joined.filter(timeless | (pl.col("at") < pl.col("as_of").cast(pl.Datetime("us"))))
+
+
+def visible(joined: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose `product_id` is not hidden by the example."""
+    shown = pl.col("product_id").is_null() | ~pl.col("hidden").list.contains(pl.col("product_id"))
+    return joined.filter(shown | pl.col("hidden").is_null())
+
+
+def seen_interactions(tables: Mapping[str, pl.DataFrame], asked: pl.DataFrame) -> pl.DataFrame:
+    """Each example's visible interactions, in order (columns `SEEN`)."""
+    events = tables.get("interactions")
+    if events is None:
+        return pl.DataFrame(schema=SEEN)
+    events = events.select(
+        "customer_id",
+        *[
+            (pl.col(name).cast(dtype) if name in events.columns else pl.lit(None, dtype=dtype).alias(name))
+            for name, dtype in SEEN.items()
+            if name not in ("row", "as_of")
+        ],
+    )
+    events = events.sort(ORDER, nulls_last=False)  # once, before the join repeats them for every example
+    joined = asked.rename({"position": "until"}).join(
+        events, on="customer_id", how="inner", maintain_order="left_right"
+    )
+    ordered = pl.col("until").is_null() | pl.col("position").is_null() | (pl.col("position") < pl.col("until"))
+    joined = visible(before(joined.filter(ordered)))
+    return joined.select(SEEN.keys())
+
+
+def holdings(seen: pl.DataFrame) -> pl.DataFrame:
+    """Columns `row` and `holdings`: products taken and not closed since, sorted by id."""
+    last = (
+        seen.filter(pl.col("kind").is_in(HOLDING_KINDS))
+        .group_by("row", "product_id", maintain_order=True)
+        .agg(pl.col("kind").last())
+        .filter(pl.col("kind") != "closed")
+    )
+    return (
+        last.sort("row", "product_id").group_by("row", maintain_order=True).agg(pl.col("product_id").alias("holdings"))
+    )
+
+
+def history(seen: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame | None:
+    """Columns `row`, `history`, `history_kind`, `history_age`: the last interactions about a product, oldest first."""
+    length = definition.history_length
+    ordered = pl.col("at").is_not_null() | pl.col("position").is_not_null()
+    wanted = seen.filter(ordered & pl.col("product_id").is_not_null() & pl.col("kind").is_in(definition.history_kinds))
+    age = (pl.col("as_of") - pl.col("at").dt.date()).dt.total_days().cast(pl.Int32)
+    return (
+        wanted.with_columns(age.alias("age"))
+        .group_by("row", maintain_order=True)
+        .agg(
+            pl.col("product_id").tail(length).alias("history"),
+            pl.col("kind").tail(length).alias("history_kind"),
+            pl.col("age").tail(length).alias("history_age"),
+        )
+    )

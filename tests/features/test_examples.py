@@ -1,0 +1,141 @@
+"""The protocols: who is asked about, from where, what is hidden, and that no part sees another's answer."""
+
+from datetime import date, datetime
+
+import polars as pl
+import pytest
+
+from recsys.errors import DataError
+from recsys.features.examples import EvaluationConfig, Part, cuts, fitting_holdings, protocol_examples
+
+IDS = [f"C{i:03d}" for i in range(300)]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+def holdings(n: int = 3) -> dict[str, pl.DataFrame]:
+    pairs = [(c, f"P{(i + j) % 7}") for i, c in enumerate(IDS) for j in range(n)]
+    return {
+        "customers": pl.DataFrame({"customer_id": IDS}),
+        "interactions": pl.DataFrame(pairs, schema=["customer_id", "product_id"], orient="row").with_columns(
+            kind=pl.lit("holds")
+        ),
+    }
+
+
+def test_hold_one_out_parts_are_disjoint_and_cover_everyone() -> None:
+    config = EvaluationConfig(protocol="hold_one_out", seed=4)
+    parts = {part: protocol_examples(holdings(), config, part, None) for part in PARTS}
+    customers = {part: set(examples["customer_id"]) for part, examples in parts.items()}
+    assert set.union(*customers.values()) == set(IDS)
+    assert sum(map(len, customers.values())) == len(IDS)
+    assert 0.12 < len(customers["test"]) / len(IDS) < 0.28
+    assert parts["test"].height == len(customers["test"])
+    assert parts["test"]["hidden"].to_list() == parts["test"]["targets"].to_list()
+    per_customer = parts["train"].group_by("customer_id").agg(pl.len(), pl.col("weight").sum())
+    assert per_customer["len"].unique().to_list() == [3]
+    assert per_customer["weight"].to_list() == pytest.approx([1.0] * per_customer.height)
+
+
+def test_hold_one_out_does_not_depend_on_the_company_and_does_on_the_seed() -> None:
+    config = EvaluationConfig(protocol="hold_one_out", seed=4)
+    test = protocol_examples(holdings(), config, "test", None)
+    some = {name: table.filter(pl.col("customer_id") < "C100").reverse() for name, table in holdings().items()}
+    assert protocol_examples(some, config, "test", None).equals(test.filter(pl.col("customer_id") < "C100"))
+    other = protocol_examples(holdings(), config.model_copy(update={"seed": 5}), "test", None)
+    assert set(other["customer_id"]) != set(test["customer_id"])
+
+
+def test_baselines_never_see_a_test_customer() -> None:
+    config = EvaluationConfig(protocol="hold_one_out")
+    fitted = set(fitting_holdings(holdings(), config, None)["customer_id"])
+    tested = set(protocol_examples(holdings(), config, "test", None)["customer_id"])
+    assert tested and not fitted & tested and fitted | tested == set(IDS)
+
+
+def sequence() -> dict[str, pl.DataFrame]:
+    rows = [("long", f"P{i}", i) for i in range(1, 7)] + [("short", "P1", 1), ("short", "P2", 2)]
+    return {
+        "customers": pl.DataFrame({"customer_id": ["long", "short"]}),
+        "interactions": pl.DataFrame(rows, schema=["customer_id", "product_id", "position"], orient="row")
+        .with_columns(kind=pl.lit("acquired"))
+        .reverse(),
+    }
+
+
+def test_leave_last_out_takes_the_last_two_and_trains_on_every_prefix() -> None:
+    config = EvaluationConfig(protocol="leave_last_out")
+    test, validation, train = (protocol_examples(sequence(), config, p, None) for p in ("test", "validation", "train"))
+    assert test["targets"].to_list() == [["P6"]] and test["position"].to_list() == [6]
+    assert validation["targets"].to_list() == [["P5"]] and validation["position"].to_list() == [5]
+    assert train["targets"].to_list() == [["P2"], ["P3"], ["P4"]]
+    assert fitting_holdings(sequence(), config, None)["holdings"].to_list() == [["P1", "P2", "P3", "P4"]]
+
+
+def test_leave_last_out_refuses_a_source_without_order() -> None:
+    with pytest.raises(DataError, match="position"):
+        protocol_examples(holdings(), EvaluationConfig(protocol="leave_last_out"), "test", None)
+
+
+def dated(*events: tuple[str, str, str, date]) -> dict[str, pl.DataFrame]:
+    interactions = pl.DataFrame(events, schema=["customer_id", "product_id", "kind", "at"], orient="row")
+    return {
+        "customers": interactions.select("customer_id").unique(),
+        "interactions": interactions.with_columns(pl.col("at").cast(pl.Datetime("us"))),
+    }
+
+
+UNTIL = date(2024, 7, 1)
+TEMPORAL = EvaluationConfig(protocol="temporal", horizon_days=30, snapshots=2, stride_days=10)
+
+
+def test_temporal_horizons_end_before_the_next_part_begins() -> None:
+    days = cuts(TEMPORAL, UNTIL)
+    assert days["test"] == (date(2024, 6, 1),) and days["validation"] == (date(2024, 5, 2),)
+    assert days["train"] == (date(2024, 3, 23), date(2024, 4, 2))
+
+
+def test_temporal_targets_are_new_products_of_known_customers() -> None:
+    tables = dated(
+        ("a", "card", "acquired", date(2024, 1, 1)),
+        ("a", "card", "acquired", date(2024, 6, 10)),  # held already
+        ("a", "loan", "acquired", date(2024, 6, 30)),
+        ("a", "fund", "viewed", date(2024, 6, 5)),
+        ("b", "loan", "acquired", date(2024, 6, 2)),  # unknown before the cut
+        ("c", "loan", "viewed", date(2024, 5, 1)),
+        ("c", "fund", "acquired", date(2024, 6, 1)),  # the first day counts
+        ("d", "card", "acquired", date(2024, 2, 1)),
+        ("d", "card", "closed", date(2024, 3, 1)),
+        ("d", "card", "acquired", date(2024, 6, 3)),  # taken again after closing
+    )
+    test = protocol_examples(tables, TEMPORAL, "test", UNTIL)
+    assert dict(zip(test["customer_id"], test["targets"].to_list(), strict=True)) == {
+        "a": ["loan"],
+        "c": ["fund"],
+        "d": ["card"],
+    }
+    assert test["as_of"].unique().to_list() == [date(2024, 6, 1)]
+
+
+def test_what_happens_after_the_validation_horizon_changes_no_training_example() -> None:
+    early = [(c, "card", "acquired", date(2024, 3, 1)) for c in "abc"] + [
+        (c, "loan", "acquired", date(2024, 4, 10)) for c in "ab"
+    ]
+    late = [(c, p, "acquired", date(2024, 6, 2)) for c in "abc" for p in ("fund", "loan")]
+    for part in ("train", "validation"):
+        before = protocol_examples(dated(*early), TEMPORAL, part, UNTIL)
+        assert before.equals(protocol_examples(dated(*early, *late), TEMPORAL, part, UNTIL))
+
+
+def test_temporal_refuses_a_lake_without_dates() -> None:
+    with pytest.raises(DataError, match="hold_one_out"):
+        protocol_examples(holdings(), EvaluationConfig(protocol="temporal"), "test", None)
+
+
+def test_datetimes_of_the_last_day_count() -> None:
+    tables = dated(("a", "card", "acquired", date(2024, 1, 1)))
+    last = pl.DataFrame(
+        {"customer_id": ["a"], "product_id": ["loan"], "kind": ["acquired"], "at": [datetime(2024, 6, 30, 23, 59)]},
+        schema_overrides={"at": pl.Datetime("us")},
+    )
+    tables["interactions"] = pl.concat([tables["interactions"], last])
+    assert protocol_examples(tables, TEMPORAL, "test", UNTIL)["targets"].to_list() == [["loan"]]
