@@ -1,0 +1,264 @@
+"""The recommender of a bundle: customers as they stand in the tables in, ranked products out."""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle.bundle import CONFIG, Bundle
+from recsys.bundle.graph import Graph, Port
+from recsys.bundle.item_table import PRODUCT_IDS, PRODUCT_VECTORS, read_ids, read_vectors
+from recsys.errors import BundleError, DataError
+from recsys.features.encoder import FIRST, Encoder
+from recsys.features.features import features
+
+CUSTOMER_GRAPH = "recommender/customer.onnx"
+PRODUCT_GRAPH = "recommender/product.onnx"
+RANK_GRAPH = "recommender/rank.onnx"
+BATCH = 4096
+"""Most rows in one run of a graph."""
+CELLS = 1 << 24
+"""Most customer-product pairs in one run of the ranking graph: 64 MiB of scores."""
+ANSWER = {"customer_id": pl.String, "rank": pl.Int32, "product_id": pl.String, "score": pl.Float32}
+
+
+class Recommender:
+    """Ranks products for customers through ONNX Runtime alone; equal questions get equal bits in any batch.
+
+    `threads` is per graph. Raises BundleError naming the file if a graph, the item table, the encoder and the
+    definition do not fit each other.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle = bundle
+        self.definition = bundle.definition
+        self.encoder = bundle.encoder
+        self.exclude_held = _exclude_held(bundle)
+        self.products, self.product_vectors = item_table(bundle)
+        width = self.product_vectors.shape[1]
+        self._index = {product: i for i, product in enumerate(self.products)}
+        self._customer = customer_graph(bundle, width, threads)
+        self._rank = rank_graph(bundle, len(self.products), width, threads)
+
+    def vectors(self, tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> np.ndarray:
+        """float32 [N, D]: the customers as each example sees them."""
+        if examples.is_empty():
+            return np.empty((0, self.product_vectors.shape[1]), dtype=np.float32)
+        return self.vectors_from_rows(features(tables, examples, self.definition))
+
+    def vectors_from_rows(self, rows: pl.DataFrame) -> np.ndarray:
+        """float32 [N, D] from feature rows. Raises DataError if a row gives no finite vector."""
+        vectors = np.empty((rows.height, self.product_vectors.shape[1]), dtype=np.float32)
+        for start in range(0, rows.height, BATCH):
+            part = rows.slice(start, BATCH)
+            (vectors[start : start + BATCH],) = self._customer.run(self.encoder.encode(part))
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            raise DataError(
+                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite vector "
+                f"(first: {rows['customer_id'][int(broken[0])]})"
+            )
+        return vectors
+
+    def scores(self, vectors: np.ndarray) -> np.ndarray:
+        """float32 [N, P]: every product's score, columns in the order of `products`; the same bits as `rank` gives."""
+        matrix = np.empty((len(vectors), len(self.products)), dtype=np.float32)
+        step = self._step
+        for start in range(0, len(vectors), step):
+            part = vectors[start : start + step]
+            allowed = np.ones((len(part), len(self.products)), dtype=bool)
+            scores, index = self._rank_batch(part, allowed, len(self.products))
+            np.put_along_axis(matrix[start : start + step], index, scores, axis=1)
+        return matrix
+
+    def rank(self, vectors: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best min(k, P) products of each customer: scores float32 and columns int64, best first.
+
+        `allowed` bool [N, P] decides before the ranking; where fewer are allowed, the tail's scores are -inf.
+        Ties go to the lower column, so to the lower product id. Raises DataError if k is less than 1.
+        """
+        k = _checked_k(k)
+        width = min(k, len(self.products))
+        scores = np.empty((len(vectors), width), dtype=np.float32)
+        index = np.empty((len(vectors), width), dtype=np.int64)
+        step = self._step
+        for start in range(0, len(vectors), step):
+            rows = slice(start, start + step)
+            scores[rows], index[rows] = self._rank_batch(vectors[rows], allowed[rows], width)
+        return scores, index
+
+    def allowed(
+        self,
+        rows: pl.DataFrame,
+        exclude: Collection[str] = (),
+        candidates: Collection[str] | None = None,
+        exclude_held: bool | None = None,
+    ) -> np.ndarray:
+        """bool [N, P]: which products may be recommended to the customers of these feature rows.
+
+        A product must be a candidate (None: all are), not excluded and, unless `exclude_held` is false
+        (None: as configured), not held. Raises DataError naming ids that are no products of the bundle.
+        """
+        return self._allowed(rows, self._open(exclude, candidates), exclude_held)
+
+    def recommend(
+        self,
+        tables: Mapping[str, pl.DataFrame],
+        examples: pl.DataFrame,
+        k: int,
+        exclude: Collection[str] = (),
+        candidates: Collection[str] | None = None,
+        exclude_held: bool | None = None,
+    ) -> pl.DataFrame:
+        """The best products of each customer: `customer_id, rank` (from 1)`, product_id, score`, by customer and rank.
+
+        A customer with fewer than k allowed products has fewer rows, one with none has none. For `exclude`,
+        `candidates`, `exclude_held` see `allowed`. Raises DataError for k below 1, unknown products, or a customer
+        asked for twice.
+        """
+        _checked_k(k)
+        open_products = self._open(exclude, candidates)
+        if examples["customer_id"].is_duplicated().any():
+            twice = examples["customer_id"].filter(examples["customer_id"].is_duplicated()).sort()[0]
+            raise DataError(f"examples: customer {twice} is asked for more than once; one example each is needed")
+        answers = [pl.DataFrame(schema=ANSWER)]
+        if examples.is_empty():
+            return answers[0]
+        rows = features(tables, examples.sort("customer_id"), self.definition)
+        for start in range(0, rows.height, self._step):
+            part = rows.slice(start, self._step)
+            allowed = self._allowed(part, open_products, exclude_held)
+            scores, index = self.rank(self.vectors_from_rows(part), allowed, k)
+            answers.append(self._answer(part["customer_id"], scores, index))
+        return pl.concat(answers)
+
+    @property
+    def _step(self) -> int:
+        return max(1, min(BATCH, CELLS // len(self.products)))
+
+    def _rank_batch(self, vectors: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        scores, index = self._rank.run(
+            {"customers": vectors, "products": self.product_vectors, "allowed": allowed, "k": np.array([k])}
+        )
+        return scores, index
+
+    def _open(self, exclude: Collection[str], candidates: Collection[str] | None) -> np.ndarray:
+        """bool [P]: candidates that are not excluded."""
+        if candidates is None:
+            mask = np.ones(len(self.products), dtype=bool)
+        else:
+            mask = np.zeros(len(self.products), dtype=bool)
+            mask[self._columns("candidates", candidates)] = True
+        mask[self._columns("exclude", exclude)] = False
+        return mask
+
+    def _columns(self, field: str, products: Collection[str]) -> list[int]:
+        if isinstance(products, str):
+            raise DataError(f"{field}: a list of product ids is expected, not the single text {products!r}")
+        distinct = set(products)
+        unknown = sorted(map(str, distinct - self._index.keys()))
+        if unknown:
+            shown = ", ".join(repr(product[:100]) for product in unknown[:5])
+            more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
+            raise DataError(f"{field}: not products of bundle {self.bundle.bundle_id}: {shown}{more}")
+        return [self._index[product] for product in distinct]
+
+    def _allowed(self, rows: pl.DataFrame, open_products: np.ndarray, exclude_held: bool | None) -> np.ndarray:
+        mask = np.repeat(open_products[None, :], rows.height, axis=0)
+        if self.exclude_held if exclude_held is None else exclude_held:
+            row, _, codes = self.encoder.flat_products(rows["holdings"])
+            known = codes >= FIRST
+            mask[row[known], codes[known] - FIRST] = False
+        return mask
+
+    def _answer(self, customers: pl.Series, scores: np.ndarray, index: np.ndarray) -> pl.DataFrame:
+        kept = scores > -np.inf
+        row, place = np.nonzero(kept)
+        return pl.DataFrame(
+            {
+                "customer_id": customers.gather(row),
+                "rank": place + 1,
+                "product_id": pl.Series(self.products, dtype=pl.String).gather(index[kept]),
+                "score": scores[kept],
+            },
+            schema=ANSWER,
+        )
+
+
+def item_table(bundle: Bundle) -> tuple[list[str], np.ndarray]:
+    """Product ids and float32 [P, D] in their order; BundleError if they are not the encoder's catalogue."""
+    where = bundle.path / PRODUCT_IDS
+    products = read_ids(bundle.read(PRODUCT_IDS), str(where))
+    if products != list(bundle.encoder.products):
+        raise BundleError(f"{where}: not the products of the encoder, in its order")
+    vectors = read_vectors(bundle.read(PRODUCT_VECTORS), str(bundle.path / PRODUCT_VECTORS))
+    if len(vectors) != len(products):
+        raise BundleError(f"{bundle.path / PRODUCT_VECTORS}: {len(vectors):,} rows for {len(products):,} products")
+    return products, vectors
+
+
+def customer_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
+    """The customer tower: the encoder's customer arrays → `vector` [N, D]."""
+    return _tower(bundle, CUSTOMER_GRAPH, customer_ports(bundle.encoder), dimensions, threads)
+
+
+def product_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
+    """The product tower: the encoder's product arrays → `vector` [P, D]."""
+    return _tower(bundle, PRODUCT_GRAPH, product_ports(bundle.encoder), dimensions, threads)
+
+
+def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1) -> Graph:
+    """Customer vectors, item table, mask, k → `scores` and `index`, best first."""
+    inputs = {
+        "customers": Port("float32", (None, dimensions)),
+        "products": Port("float32", (products, dimensions), rows=False),
+        "allowed": Port("bool", (None, products)),
+        "k": Port("int64", (1,), rows=False),
+    }
+    outputs = {"scores": Port("float32", (None, None)), "index": Port("int64", (None, None))}
+    return Graph(bundle.read(RANK_GRAPH), str(bundle.path / RANK_GRAPH), inputs, outputs, threads)
+
+
+def customer_ports(encoder: Encoder) -> dict[str, Port]:
+    """The customer arrays that `Encoder.encode` gives, and so the inputs of the customer tower."""
+    shape = encoder.shape
+    ports = _side_ports("", len(shape.categories), shape.numbers, encoder.customer.tag_width if shape.tags else 0)
+    if shape.holdings:
+        ports["holdings"] = Port("float32", (None, shape.products))
+    if shape.history:
+        names = ("history", "history_kind", "history_age") if shape.ages else ("history", "history_kind")
+        ports |= {name: Port("int32", (None, shape.history)) for name in names}
+    return ports
+
+
+def product_ports(encoder: Encoder) -> dict[str, Port]:
+    """The product arrays that `Encoder.encode_products` gives, and so the inputs of the product tower."""
+    shape = encoder.shape
+    width = encoder.product.tag_width if shape.product_tags else 0
+    side = _side_ports("product_", len(shape.product_categories), shape.product_numbers, width)
+    return {"product": Port("int32", (None,)), **side}
+
+
+def _side_ports(prefix: str, categories: int, numbers: int, tags: int) -> dict[str, Port]:
+    sizes = {"categories": ("int32", categories), "numbers": ("float32", numbers), "missing": ("float32", numbers)}
+    sizes["tags"] = ("int32", tags)
+    return {f"{prefix}{name}": Port(dtype, (None, size)) for name, (dtype, size) in sizes.items() if size}
+
+
+def _tower(bundle: Bundle, path: str, inputs: dict[str, Port], dimensions: int, threads: int) -> Graph:
+    outputs = {"vector": Port("float32", (None, dimensions))}
+    return Graph(bundle.read(path), str(bundle.path / path), inputs, outputs, threads)
+
+
+def _exclude_held(bundle: Bundle) -> bool:
+    serving = bundle.config.get("serving")
+    value = serving.get("exclude_held") if isinstance(serving, dict) else None
+    if not isinstance(value, bool):
+        raise BundleError(f"{bundle.path / CONFIG}: serving.exclude_held must be true or false, not {value!r}")
+    return value
+
+
+def _checked_k(k: int) -> int:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise DataError(f"k: {k!r} is not a whole number of at least 1")
+    return k
