@@ -1,0 +1,176 @@
+"""From a lake to a bundle and its judgement, end to end, on a small synthetic bank."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from recsys.__main__ import application
+from recsys.bundle import Bundle
+from recsys.errors import ConfigError, DataError
+from recsys.features.examples import cuts
+from recsys.lake.store import Lake, LakeWriter
+from tests.conftest import ROOT, SmallBank
+from training.config import load_config
+from training.evaluate import evaluate, outcome_on_test
+from training.fit import train
+from training.preflight import preflight
+
+QUICK = ["training.epochs=1", "evaluation.snapshots=2"]
+
+
+def silent(done: int, total: int, what: str) -> None:
+    """No progress."""
+
+
+def test_the_same_lake_and_configuration_give_the_same_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
+    again = train(load_config("demo", QUICK), Lake.open(small_bank.lake), tmp_path, silent)
+    assert again.name == small_bank.bundle.name
+    assert Bundle.load(again).bundle_id == Bundle.load(small_bank.bundle).bundle_id
+    assert not list(tmp_path.glob(".work-*"))
+
+
+def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
+    settings = ["training.epochs=3", "evaluation.snapshots=2"]
+    undisturbed = train(load_config("demo", settings), Lake.open(small_bank.lake), tmp_path / "calm", silent)
+    out = tmp_path / "killed"
+    sets = [word for key in settings for word in ("--set", key)]
+    command = [
+        sys.executable,
+        "-m",
+        "recsys",
+        "train",
+        "demo",
+        "--lake",
+        str(small_bank.lake),
+        "--out",
+        str(out),
+        *sets,
+    ]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob(".work-*/checkpoints/last.ckpt")) and process.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(finished.stdout.splitlines()[-1]).name == undisturbed.name
+
+
+def test_what_happens_after_the_validation_horizon_does_not_reach_the_bundle(
+    small_bank: SmallBank, tmp_path: Path
+) -> None:
+    lake = Lake.open(small_bank.lake)
+    cut = cuts(load_config("demo", QUICK).evaluation, lake.as_of)["test"][0]
+    changed = tmp_path / "changed"
+    _copy_with_another_future(lake, changed, cut)
+    other = Lake.open(changed)
+    assert other.as_of == lake.as_of
+    first, second = (
+        Bundle.load(small_bank.bundle),
+        Bundle.load(train(load_config("demo", QUICK), other, tmp_path, silent)),
+    )
+    for part in ("features", "recommender", "parity"):
+        assert first.manifest["parts"][part]["hash"] == second.manifest["parts"][part]["hash"], part
+
+
+def _copy_with_another_future(lake: Lake, out: Path, cut: date) -> None:
+    """The same lake, but everything from `cut` on is shuffled among customers and products; the last day stays."""
+    attributes = {name: lake.attributes(name) for name in ("customers", "products", "campaigns")}
+    rng = np.random.default_rng(0)
+    with LakeWriter(
+        out, buckets=lake.buckets, currency=lake.currency, until=lake.until, attributes=attributes
+    ) as writer:
+        for name in sorted(lake.tables, key=lambda table: table != "account_holders"):
+            rows = lake.read(name)
+            if "at" in rows.columns:
+                later = rows["at"] >= datetime(cut.year, cut.month, cut.day)
+                future = rows.filter(later)
+                if name == "interactions":
+                    ids, products = lake.read("customers")["customer_id"], lake.read("products")["product_id"]
+                    future = future.with_columns(
+                        customer_id=pl.Series(rng.choice(ids.to_numpy(), future.height)),
+                        product_id=pl.Series(rng.choice(products.to_numpy(), future.height)),
+                        kind=pl.Series(rng.choice(["acquired", "viewed"], future.height)),
+                    )
+                elif "amount" in future.columns:
+                    future = future.with_columns(pl.col("amount") * 7 + 13)
+                rows = pl.concat([rows.filter(~later), future])
+            writer.append(name, rows)
+
+
+def test_evaluation_reports_every_model_with_intervals_and_paired_differences(small_bank: SmallBank) -> None:
+    report = evaluate(Bundle.load(small_bank.bundle), Lake.open(small_bank.lake), silent)
+    assert report["protocol"] == "temporal" and report["customers"] > 20
+    assert set(report["models"]) == {"two_tower", "popularity", "popularity_by_group", "item_knn", "als", "ease"}
+    assert set(report["differences"]) == set(report["models"]) - {"two_tower"}
+    for metrics in report["models"].values():
+        assert {"ndcg@10", "recall@10", "hr@1", "mrr"} <= set(metrics)
+        for interval in metrics.values():
+            assert 0 <= interval["low"] <= interval["value"] <= interval["high"] <= 1
+    two_tower, als = (report["models"][name]["mrr"]["value"] for name in ("two_tower", "als"))
+    assert report["differences"]["als"]["mrr"]["value"] == pytest.approx(two_tower - als)
+
+
+def test_json_is_one_object_and_nothing_else_on_standard_output(small_bank: SmallBank) -> None:
+    words = ["evaluate", str(small_bank.bundle), "--lake", str(small_bank.lake), "--json"]
+    result = CliRunner().invoke(application(words), words, catch_exceptions=False)
+    assert json.loads(result.stdout)["protocol"] == "temporal"
+
+
+def test_no_result_of_a_single_customer_is_in_the_bundle(small_bank: SmallBank) -> None:
+    ids = Lake.open(small_bank.lake).read("customers")["customer_id"].to_list()
+    for path in small_bank.bundle.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert not any(name.encode() in content for name in ids[:100]), path
+
+
+def test_a_baseline_above_its_memory_is_reported_as_refused(small_bank: SmallBank, tmp_path: Path) -> None:
+    config = load_config("demo", [*QUICK, "evaluation.baseline_memory=1KiB"])
+    bundle = Bundle.load(train(config, Lake.open(small_bank.lake), tmp_path, silent))
+    outcome = outcome_on_test(bundle, Lake.open(small_bank.lake), silent)
+    assert "ease" not in outcome.metrics and "memory" in outcome.refused["ease"]
+
+
+def test_preflight_says_what_training_would_do(small_bank: SmallBank) -> None:
+    said = "\n".join(preflight(load_config("demo", QUICK), Lake.open(small_bank.lake)))
+    for word in ("2 buckets", "income (number)", "2024-10-01 for test", "by group: region", "test: about"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "named"),
+    [
+        ("evaluation.group=regoin", ConfigError, "regoin"),
+        ("features.exclude=[incme]", ConfigError, "incme"),
+        ("features.protected=[income]", ConfigError, "role feature"),
+        ("training.metric=ndcg@7", ConfigError, "ndcg@7"),
+        ("evaluation.horizon_days=3000", DataError, "horizon_days"),
+    ],
+)
+def test_preflight_finds_what_would_fail(
+    small_bank: SmallBank, override: str, error: type[Exception], named: str
+) -> None:
+    with pytest.raises(error, match=named):
+        preflight(load_config("demo", [*QUICK, override]), Lake.open(small_bank.lake))
+
+
+def test_a_lake_without_dates_refuses_the_temporal_protocol_before_training(tmp_path: Path) -> None:
+    with LakeWriter(tmp_path / "lake", buckets=2) as writer:
+        writer.append("customers", pl.DataFrame({"customer_id": ["a", "b"]}))
+        writer.append("products", pl.DataFrame({"product_id": ["x", "y"]}))
+        holds = {"customer_id": ["a", "b"], "product_id": ["x", "y"], "kind": ["holds", "holds"]}
+        writer.append("interactions", pl.DataFrame(holds))
+    with pytest.raises(DataError, match="hold_one_out"):
+        preflight(load_config("demo"), Lake.open(tmp_path / "lake"))

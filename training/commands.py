@@ -1,0 +1,103 @@
+"""The verbs of the command line that train and judge: check, train, evaluate."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from recsys.progress import progress_bar
+
+if TYPE_CHECKING:
+    from recsys.lake.store import Lake
+    from training.config import Config
+
+ConfigArgument = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped one (demo, zimnat, beauty).")
+]
+LakeOption = Annotated[Path, typer.Option("--lake", help="The lake to read.", show_default=False)]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as training.epochs=3; repeatable."),
+]
+
+
+def check(config: ConfigArgument, lake: LakeOption, overrides: SetOption = None) -> None:
+    """Would this train? Reads the configuration and a little of the lake, and says in seconds what it finds."""
+    from training.preflight import preflight
+
+    opened, read = _open(config, lake, overrides)
+    for line in preflight(read, opened):
+        print(line)
+
+
+def train(
+    config: ConfigArgument,
+    lake: LakeOption,
+    out: Annotated[Path, typer.Option("--out", help="Where the bundle's directory is made.")] = Path("runs"),
+    overrides: SetOption = None,
+) -> None:
+    """Train on a lake and write a bundle. The last line printed is its path.
+
+    A run that was stopped goes on from its last epoch when the same command is given again.
+    """
+    from training.fit import train as fit
+    from training.preflight import preflight
+
+    opened, read = _open(config, lake, overrides)
+    preflight(read, opened)
+    with progress_bar("Training") as progress:
+        bundle = fit(read, opened, out, progress)
+    print(bundle)
+
+
+def evaluate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
+    lake: LakeOption,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+    ] = False,
+) -> None:
+    """Judge a bundle on its test split: metrics with 95 % intervals, beside baselines fitted in the same run."""
+    from recsys.bundle import Bundle
+    from recsys.lake.store import Lake
+    from training.evaluate import evaluate as judge
+
+    with progress_bar("Evaluating") as progress:
+        report = judge(Bundle.load(bundle), Lake.open(lake), progress)
+    if as_json:
+        json.dump(report, sys.stdout, indent=1)
+        print()
+    else:
+        _print(report)
+
+
+def _open(config: str, lake: Path, overrides: list[str] | None) -> "tuple[Lake, Config]":
+    from recsys.lake.store import Lake
+    from training.config import load_config
+
+    read = load_config(config, overrides or [])
+    return Lake.open(lake), read
+
+
+def _print(report: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = [m for m in ("ndcg@5", "ndcg@10", "recall@10", "hr@1", "mrr") if m in report["models"]["two_tower"]]
+    table = Table(
+        title=f"{report['protocol']}: {report['customers']:,} customers, mean [95 % interval]", title_justify="left"
+    )
+    for heading in ("model", *shown, "fit"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for name, metrics in report["models"].items():
+        cells = [f"{metrics[m]['value']:.4f} [{metrics[m]['low']:.4f}, {metrics[m]['high']:.4f}]" for m in shown]
+        table.add_row(name, *cells, f"{report['seconds'][name]:.1f} s")
+    for name, metrics in report["differences"].items():
+        cells = [f"{metrics[m]['value']:+.4f} [{metrics[m]['low']:+.4f}, {metrics[m]['high']:+.4f}]" for m in shown]
+        table.add_row(f"two_tower − {name}", *cells, "", style="dim")
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console.print(table)
+    for name, reason in report["refused"].items():
+        console.print(f"not fitted: {name}: {reason}")

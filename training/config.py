@@ -1,0 +1,77 @@
+"""The configuration of a training run: YAML into frozen models that refuse what they do not know."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.errors import ConfigError
+from recsys.features.definition import FeatureConfig
+from recsys.features.examples import EvaluationConfig
+from recsys.shipped import find
+from recsys.strict_yaml import read_yaml, validate
+from recsys.two_tower import ModelConfig
+from training.network import LossConfig, TrainingConfig
+
+
+class ServingConfig(BaseModel):
+    """What the bundle does when it answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    exclude_held: bool = True
+    """Never recommend what the customer holds."""
+
+
+class Config(BaseModel):
+    """Everything a training run depends on besides the lake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    """First part of the bundle's directory name."""
+    seed: int = Field(default=0, ge=0)
+    """Initial weights, order of examples, dropout."""
+    threads: int = Field(default=2, ge=1)
+    """Threads of training; part of what makes a run repeatable."""
+    features: FeatureConfig = FeatureConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    serving: ServingConfig = ServingConfig()
+
+
+def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration file, or a shipped one by its name, and apply `a.b=value` overrides.
+
+    Raises ConfigError naming the key that is wrong and the nearest valid one.
+    """
+    path = find("configs", path_or_name)
+    raw = read_yaml(path)
+    for override in overrides:
+        _apply(raw, override)
+    return parse_config(raw, str(path))
+
+
+def parse_config(raw: Mapping[str, Any], source: str) -> Config:
+    """Validate a mapping; `source` names it in errors."""
+    return validate(Config, raw, source)
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    key, sign, value = override.partition("=")
+    if not sign or not key:
+        raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as --set training.epochs=3")
+    *parents, last = key.split(".")
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {override!r}: {parent} is a value, not a section")
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from None

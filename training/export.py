@@ -1,0 +1,195 @@
+"""A fitted two-tower model to the recommender files of a bundle, and torch's own answers to compare them with."""
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper
+from torch import Tensor, nn
+
+from recsys.bundle import write_item_table
+from recsys.features.encoder import FIRST, ArrayShape
+from recsys.two_tower import TwoTower
+
+OPSET = 18
+_IR_VERSION = 10
+_BATCH = 4096
+_EXAMPLE_ROWS = 3
+
+
+def export_two_tower(
+    model: TwoTower, shape: ArrayShape, products: dict[str, np.ndarray], product_ids: Sequence[str]
+) -> dict[str, bytes]:
+    """The files of the bundle's part `recommender`: both towers, the ranking graph, the item table.
+
+    products: the encoder's product arrays of the catalogue, in the order of `product_ids`, which is sorted. The same
+    model gives the same bytes; nothing in them names a path of this machine.
+    """
+    model = model.cpu().eval()
+    vectors = product_vectors(model, products)
+    table = write_item_table(product_ids, vectors)
+    return {
+        "recommender/customer.onnx": _export(_CustomerGraph(model), _customer_example(shape)),
+        "recommender/product.onnx": _export(_ProductGraph(model), _first_rows(products)),
+        "recommender/rank.onnx": rank_graph(vectors.shape[1]),
+        **table,
+    }
+
+
+@torch.no_grad()
+def torch_vectors(model: TwoTower, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Customer arrays → float32 [N, D], as the trained model answers."""
+    model.eval()
+    table = model.held_table()
+    count = len(next(iter(arrays.values())))
+    parts = []
+    for start in range(0, count, _BATCH):
+        part = {name: torch.from_numpy(np.array(v[start : start + _BATCH])) for name, v in arrays.items()}
+        parts.append(model.customer(part, table).numpy())
+    return np.concatenate(parts) if parts else np.empty((0, table.shape[1]), dtype=np.float32)
+
+
+@torch.no_grad()
+def product_vectors(model: TwoTower, products: dict[str, np.ndarray]) -> np.ndarray:
+    """Product arrays → float32 [P, D], as the trained model answers."""
+    model.eval()
+    return model.product({name: torch.from_numpy(np.array(values)) for name, values in products.items()}).numpy()
+
+
+def torch_ranking(
+    model: TwoTower,
+    vectors: np.ndarray,
+    products: dict[str, np.ndarray],
+    product_ids: Sequence[str],
+    excluded: np.ndarray,
+    k: int,
+) -> tuple[list[list[str]], list[list[float]]]:
+    """The k best products of each customer and their scores, best first, ties by place in `product_ids`.
+
+    excluded: int32 [N, H] product indices that are not ranked, 0 for none; a list is shorter where fewer are left.
+    """
+    scores = vectors @ product_vectors(model, products).T
+    rows, places = (excluded >= FIRST).nonzero()
+    scores[rows, excluded[rows, places] - FIRST] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    best = np.take_along_axis(scores, order, axis=1)
+    left = [row > -np.inf for row in best]
+    ids = [[product_ids[i] for i in row[keep]] for row, keep in zip(order, left, strict=True)]
+    return ids, [row[keep].tolist() for row, keep in zip(best, left, strict=True)]
+
+
+def rank_graph(dimensions: int) -> bytes:
+    """customers [N, D], products [P, D], allowed [N, P], k [1] → scores and index [N, k], best first.
+
+    Ties go to the lower index. What is not allowed scores minus infinity before anything is ranked.
+    """
+    inputs = [
+        helper.make_tensor_value_info("customers", TensorProto.FLOAT, ["batch", dimensions]),
+        helper.make_tensor_value_info("products", TensorProto.FLOAT, ["catalogue", dimensions]),
+        helper.make_tensor_value_info("allowed", TensorProto.BOOL, ["batch", "catalogue"]),
+        helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", "best"]),
+        helper.make_tensor_value_info("index", TensorProto.INT64, ["batch", "best"]),
+    ]
+    nodes = [
+        helper.make_node("Transpose", ["products"], ["by_dimension"], perm=[1, 0]),
+        helper.make_node("MatMul", ["customers", "by_dimension"], ["every_score"]),
+        helper.make_node("Where", ["allowed", "every_score", "lowest"], ["allowed_scores"]),
+        helper.make_node("TopK", ["allowed_scores", "k"], ["scores", "index"], axis=1, largest=1, sorted=1),
+    ]
+    lowest = helper.make_tensor("lowest", TensorProto.FLOAT, [], [-np.inf])
+    graph = helper.make_graph(nodes, "rank", inputs, outputs, [lowest])
+    return _serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+
+
+class _CustomerGraph(nn.Module):
+    """The customer tower with the table of held products worked out."""
+
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("held_products", model.held_table().detach())
+
+    def forward(self, arrays: dict[str, Tensor]) -> Tensor:
+        return self.model.customer(arrays, self.get_buffer("held_products"))
+
+
+class _ProductGraph(nn.Module):
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, arrays: dict[str, Tensor]) -> Tensor:
+        return self.model.product(arrays)
+
+
+def _export(graph: nn.Module, example: dict[str, Tensor]) -> bytes:
+    """Graph with one named input per array and the output `vector`; free are the batch and the number of `tags`."""
+    names = list(example)
+    batch = torch.export.Dim("batch")
+    free = {name: {0: batch} for name in names}
+    if "tags" in free:
+        free["tags"][1] = torch.export.Dim("width")
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph.eval(),
+                kwargs={"arrays": {name: example[name] for name in names}},
+                dynamo=True,
+                input_names=names,
+                output_names=["vector"],
+                dynamic_shapes={"arrays": free},
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    return _serialise(program.model_proto)
+
+
+def _serialise(model: onnx.ModelProto) -> bytes:
+    """Checked, without what names files, versions or passing values, in one order of bytes."""
+    model.ir_version = _IR_VERSION
+    model.producer_name, model.producer_version, model.doc_string = "recsys", "", ""
+    del model.metadata_props[:], model.graph.metadata_props[:], model.graph.value_info[:]
+    model.graph.doc_string = ""
+    for part in (*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    return model.SerializeToString(deterministic=True)
+
+
+def _customer_example(shape: ArrayShape) -> dict[str, Tensor]:
+    """Arrays of a few customers about whom nothing is known."""
+    rows = _EXAMPLE_ROWS
+    arrays: dict[str, Tensor] = {}
+    if shape.categories:
+        arrays["categories"] = torch.ones(rows, len(shape.categories), dtype=torch.int32)
+    if shape.numbers:
+        arrays["numbers"] = torch.zeros(rows, shape.numbers)
+        arrays["missing"] = torch.ones(rows, shape.numbers)
+    if shape.tags:
+        arrays["tags"] = torch.zeros(rows, 2, dtype=torch.int32)
+    if shape.holdings:
+        arrays["holdings"] = torch.zeros(rows, shape.products)
+    if shape.history:
+        names = ["history", *(["history_kind"] if shape.kinds else []), *(["history_age"] if shape.ages else [])]
+        arrays |= {name: torch.zeros(rows, shape.history, dtype=torch.int32) for name in names}
+    return arrays
+
+
+def _first_rows(products: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.resize(v, (_EXAMPLE_ROWS, *v.shape[1:]))) for name, v in products.items()}

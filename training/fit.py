@@ -1,0 +1,138 @@
+"""Config and lake in, bundle out."""
+
+import hashlib
+import shutil
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from recsys.bundle import parity_record, write_bundle
+from recsys.features.definition import FeatureDefinition, define
+from recsys.features.encoder import Encoder
+from recsys.features.examples import cuts
+from recsys.features.features import features
+from recsys.features.invent import invent
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from training.config import Config
+from training.export import export_two_tower, torch_ranking, torch_vectors
+from training.network import FitResult, fit_two_tower
+from training.rows import read_arrays, write_rows
+
+PARITY_CUSTOMERS = 64
+PARITY_PRODUCTS = 10
+VALIDATION_ROWS = 20_000
+
+
+def train(config: Config, lake: Lake, out: Path, progress: Progress) -> Path:
+    """Train on a lake and write the bundle under `out`; return its directory.
+
+    The working directory `out/.work-…` is named by configuration and lake version: a run that was stopped
+    goes on from its last checkpoint when started again, and gives the same bundle.
+    Raises ConfigError or DataError if the lake cannot support the configuration.
+    """
+    began = time.perf_counter()
+    key = hashlib.sha256((config.model_dump_json() + lake.identity()).encode()).hexdigest()[:12]
+    work = out / f".work-{config.name}-{key}"
+    work.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    definition = define(lake, config.features, before=first_unseen_day(config, lake))
+    encoder = write_rows(lake, definition, config.evaluation, work, progress).finish()
+    learning = read_arrays(work, "train", encoder)
+    held_out = read_arrays(work, "validation", encoder)
+    seconds["features"] = time.perf_counter() - began
+    catalogue = lake.read("products").sort("product_id")
+    products = encoder.encode_products(catalogue)
+    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:VALIDATION_ROWS])
+    fitted = fit_two_tower(
+        model=config.model,
+        loss=config.loss,
+        training=config.training,
+        shape=encoder.shape,
+        arrays=learning.inputs,
+        targets=learning.targets,
+        weights=learning.weights,
+        excluded=learning.excluded,
+        products=products,
+        validation={
+            "arrays": {name: values[sample] for name, values in held_out.inputs.items()},
+            "targets": held_out.targets[sample],
+            "excluded": held_out.excluded[sample],
+        },
+        seed=config.seed,
+        threads=config.threads,
+        directory=work / "checkpoints",
+        progress=progress,
+    )
+    seconds["fit"] = fitted.seconds
+    sizes = {"train_examples": len(learning.weights), "validation_examples": len(held_out.weights)}
+    bundle = _write(config, lake, definition, encoder, fitted, products, out, seconds, sizes)
+    shutil.rmtree(work)
+    return bundle
+
+
+def first_unseen_day(config: Config, lake: Lake) -> date | None:
+    """The first day that belongs to validation or test, None for protocols that do not split by time."""
+    if config.evaluation.protocol != "temporal":
+        return None
+    return cuts(config.evaluation, lake.as_of)["validation"][0]
+
+
+def _write(
+    config: Config,
+    lake: Lake,
+    definition: FeatureDefinition,
+    encoder: Encoder,
+    fitted: FitResult,
+    products: dict[str, np.ndarray],
+    out: Path,
+    seconds: dict[str, float],
+    sizes: dict[str, int],
+) -> Path:
+    report = {
+        "metric": config.training.metric,
+        "best_epoch": fitted.best_epoch,
+        "validation": fitted.metric,
+        "epochs": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.history],
+        "products": len(encoder.products),
+        **sizes,
+    }
+    parts = {
+        "features": {
+            "config.yaml": yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),
+            "features.json": definition.model_dump_json(indent=1).encode(),
+            "encoder.json": encoder.model_dump_json(indent=1).encode(),
+        },
+        "recommender": export_two_tower(fitted.model, encoder.shape, products, encoder.products),
+        "parity": _parity(definition, encoder, fitted, products),
+        "report": {"report/metrics.json": _json(report)},
+    }
+    about = {
+        "identity": lake.identity(),
+        "version": lake.version,
+        "source": lake.source,
+        "as_of": lake.as_of.isoformat() if lake.as_of else None,
+    }
+    bundle = write_bundle(out, config.name, parts, lake=about, feature_hash=definition.hash(), seconds=seconds)
+    return bundle.path
+
+
+def _parity(
+    definition: FeatureDefinition, encoder: Encoder, fitted: FitResult, products: dict[str, np.ndarray]
+) -> dict[str, bytes]:
+    """Invented customers, from raw rows to ranked products, as torch answers for them."""
+    tables, examples = invent(definition, encoder, PARITY_CUSTOMERS, seed=0)
+    rows = features(tables, examples, definition)
+    vectors = torch_vectors(fitted.model, encoder.encode(rows))
+    excluded = encoder.padded_products(rows["holdings"])
+    ids, scores = torch_ranking(fitted.model, vectors, products, encoder.products, excluded, PARITY_PRODUCTS)
+    return parity_record(tables, examples, vectors, ids, scores)
+
+
+def _json(value: object) -> bytes:
+    import json
+
+    return json.dumps(value, indent=1, sort_keys=True).encode()

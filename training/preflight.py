@@ -1,0 +1,99 @@
+"""What would fail after an hour, found in seconds."""
+
+from typing import get_args
+
+import polars as pl
+
+from recsys.errors import ConfigError, DataError
+from recsys.features.definition import FeatureDefinition, define
+from recsys.features.examples import Part, cuts, protocol_examples
+from recsys.features.features import features
+from recsys.lake.store import Lake
+from recsys.metrics import metric_names
+from training.config import Config
+from training.evaluate import KS, group_of
+from training.fit import first_unseen_day
+
+SAMPLE = 4
+"""Buckets that are looked at."""
+
+
+def preflight(config: Config, lake: Lake) -> list[str]:
+    """Sentences on what training would do with this lake, from a few of its buckets.
+
+    Raises ConfigError or DataError for what would make training fail: a protocol that the source cannot support,
+    a part without examples, an unknown attribute or metric, nothing to learn from.
+    """
+    if config.training.metric not in metric_names(KS):
+        raise ConfigError(f"training.metric: {config.training.metric!r} is not one of {', '.join(metric_names(KS))}")
+    if "interactions" not in lake.tables:
+        raise DataError(f"{lake.path}: no table interactions, so there is nothing to recommend from")
+    definition = define(lake, config.features, before=first_unseen_day(config, lake))
+    if not (definition.profile or definition.holdings or definition.history_length):
+        raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")
+    lines = [_source(lake), *_inputs(definition), *_split(config, lake)]
+    group = group_of(lake, config)
+    lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
+    return [*lines, *_examples(config, lake, definition)]
+
+
+def _source(lake: Lake) -> str:
+    tables = ", ".join(f"{name} {info.rows:,}" for name, info in sorted(lake.tables.items()))
+    seen = f"seen from {lake.as_of}" if lake.as_of else "no dated events"
+    return f"lake {lake.path}, version {lake.version}, {lake.buckets} buckets, {seen}: {tables}"
+
+
+def _inputs(definition: FeatureDefinition) -> list[str]:
+    profile = ", ".join(f"{c.name} ({c.kind})" for c in definition.profile) or "none"
+    products = ", ".join(f"{c.name} ({c.kind})" for c in definition.product_attributes) or "none"
+    return [
+        f"profile: {profile}",
+        f"product attributes: {products}",
+        f"from events: {len(definition.activity)} numbers; history of {definition.history_length} "
+        f"({', '.join(definition.history_kinds) or 'no kinds'}); holdings: {'yes' if definition.holdings else 'no'}",
+    ]
+
+
+def _split(config: Config, lake: Lake) -> list[str]:
+    if config.evaluation.protocol != "temporal":
+        return [f"protocol: {config.evaluation.protocol}"]
+    days = cuts(config.evaluation, lake.as_of)
+    shown = ", ".join(day.isoformat() for day in days["train"])
+    return [
+        f"protocol: temporal, {config.evaluation.horizon_days} days after {shown} for training, "
+        f"{days['validation'][0]} for validation, {days['test'][0]} for test"
+    ]
+
+
+def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:
+    looked_at = range(min(SAMPLE, lake.buckets))
+    counts = dict.fromkeys(get_args(Part), 0)
+    for bucket in looked_at:
+        tables = lake.bucket(bucket)
+        for part in counts:
+            examples = protocol_examples(tables, config.evaluation, part, lake.as_of)
+            counts[part] += examples.height
+            if bucket == 0 and part == "validation":
+                features(tables, examples.head(100), definition)
+    share = lake.buckets / len(looked_at)
+    lines = []
+    for part, count in counts.items():
+        if not count and len(looked_at) == lake.buckets:
+            raise DataError(
+                f"{lake.path}: {config.evaluation.protocol} finds no {part} example; {_remedy(config, lake)}"
+            )
+        lines.append(f"{part}: about {round(count * share):,} examples")
+    return lines
+
+
+def _remedy(config: Config, lake: Lake) -> str:
+    if config.evaluation.protocol == "temporal":
+        kinds = lake.scan("interactions").select(pl.col("at").min().alias("first"), pl.col("at").max().alias("last"))
+        first, last = kinds.collect().row(0)
+        return (
+            f"interactions run from {first} to {last}; each part needs products acquired within "
+            f"evaluation.horizon_days={config.evaluation.horizon_days} after its cut"
+        )
+    if config.evaluation.protocol == "hold_one_out":
+        return "it needs customers who hold two products or more"
+    return "it needs customers with three ordered acquisitions or more"

@@ -1,0 +1,99 @@
+"""Feature rows and arrays of a training run, bucket by bucket, kept in its working directory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys.errors import DataError
+from recsys.features.definition import FeatureDefinition
+from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.examples import EvaluationConfig, Part, protocol_examples
+from recsys.features.features import features
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """One part of the examples as arrays; memory-mapped, row i of each is example i."""
+
+    inputs: dict[str, np.ndarray]
+    """The customer arrays of the encoder."""
+    targets: np.ndarray
+    """int32 [N, T] product indices, 0 after the end."""
+    excluded: np.ndarray
+    """int32 [N, H] indices of products held at the example's point, 0 after the end."""
+    weights: np.ndarray
+    """float32 [N]."""
+
+
+def example_rows(
+    lake: Lake, definition: FeatureDefinition, config: EvaluationConfig, part: Part
+) -> Iterator[tuple[int, dict[str, pl.DataFrame], pl.DataFrame]]:
+    """For each bucket its number, its tables, and feature rows with `targets` and `weight`."""
+    for bucket in range(lake.buckets):
+        tables = lake.bucket(bucket)
+        examples = protocol_examples(tables, config, part, lake.as_of)
+        rows = features(tables, examples, definition)
+        yield bucket, tables, rows.with_columns(examples["targets"], examples["weight"])
+
+
+def write_rows(
+    lake: Lake, definition: FeatureDefinition, config: EvaluationConfig, work: Path, progress: Progress
+) -> EncoderState:
+    """Write the rows of training and validation as Parquet under `work/rows`; return what the encoder saw in training.
+
+    Raises DataError if a part has no example.
+    """
+    state = EncoderState(definition, lake.read("products"))
+    parts: tuple[Part, ...] = ("train", "validation")
+    for i, part in enumerate(parts):
+        folder = work / "rows" / part
+        folder.mkdir(parents=True, exist_ok=True)
+        examples = 0
+        for bucket, _, rows in example_rows(lake, definition, config, part):
+            if part == "train":
+                state.update(rows)
+            rows.write_parquet(folder / f"{bucket:05d}.parquet", compression="lz4")
+            examples += rows.height
+            progress(i * lake.buckets + bucket + 1, 2 * lake.buckets, f"features for {part}")
+        if not examples:
+            raise DataError(
+                f"evaluation.protocol: {config.protocol} finds no {part} example in this lake; "
+                "`recsys check` shows what it looks for"
+            )
+    return state
+
+
+def read_arrays(work: Path, part: Part, encoder: Encoder) -> Arrays:
+    """Encode the rows of a part into memory-mapped arrays under `work/arrays`, one bucket in memory at a time."""
+    paths = sorted((work / "rows" / part).glob("*.parquet"))
+    rows = pl.scan_parquet(paths)
+    size = rows.select(
+        pl.len(), pl.col("targets").list.len().max().alias("targets"), pl.col("holdings").list.len().max().alias("held")
+    ).collect()
+    total, width, held = (int(value or 0) for value in size.row(0))
+    folder = work / "arrays" / part
+    folder.mkdir(parents=True, exist_ok=True)
+    maps: dict[str, np.ndarray] = {}
+    start = 0
+    for path in paths:
+        frame = pl.read_parquet(path)
+        if not frame.height:
+            continue
+        chunk = encoder.encode(frame)
+        chunk["targets"] = encoder.padded_products(frame["targets"], width)
+        chunk["excluded"] = encoder.padded_products(frame["holdings"], max(held, 1))
+        chunk["weights"] = frame["weight"].to_numpy().astype(np.float32)
+        for name, values in chunk.items():
+            if name not in maps:
+                maps[name] = np.lib.format.open_memmap(
+                    folder / f"{name}.npy", mode="w+", dtype=values.dtype, shape=(total, *values.shape[1:])
+                )
+            maps[name][start : start + frame.height] = values
+        start += frame.height
+    targets, excluded, weights = maps.pop("targets"), maps.pop("excluded"), maps.pop("weights")
+    return Arrays(inputs=maps, targets=targets, excluded=excluded, weights=weights)
