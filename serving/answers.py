@@ -1,0 +1,102 @@
+"""One question about one customer, answered by the same recommender as batch scoring."""
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Bundle, Recommender
+from recsys.errors import DataError
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.store import Lake
+from serving.customer_data import CustomerContract
+from serving.request import BadRequest, Question, read_question
+from serving.source import check_fits, scoring_day
+
+KEPT = 1000
+"""Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
+
+
+class Answers:
+    """A loaded bundle, the lake of its known customers (or none) and the day they are seen from."""
+
+    def __init__(self, bundle: Bundle, lake: Lake | None, as_of: date | None) -> None:
+        """`as_of` is the day to look from; `Answers.open` chooses it."""
+        self.bundle = bundle
+        self.lake = lake
+        self.as_of = as_of
+        self.recommender = Recommender(bundle)
+        self.products: Mapping[str, int] = {product: i for i, product in enumerate(self.recommender.products)}
+        self._kept: OrderedDict[str, _Customer] = OrderedDict()
+        self.contract = CustomerContract(bundle.definition, lake, self.products, as_of)
+
+    @classmethod
+    def open(cls, bundle_path: str | Path, lake_path: str | Path | None, as_of: date | None) -> "Answers":
+        """Load both and check that they fit; without a lake the day is that of the lake the bundle was trained on."""
+        bundle = Bundle.load(bundle_path)
+        if lake_path is None:
+            return cls(bundle, None, as_of or bundle.contents.lake.as_of)
+        lake = Lake.open(lake_path)
+        check_fits(bundle, lake)
+        return cls(bundle, lake, scoring_day(lake, as_of))
+
+    def answer(self, body: bytes) -> dict[str, Any]:
+        """The answer to the body of a request; BadRequest says what is wrong with it. One call at a time."""
+        question = read_question(body, self.products)
+        customer = self._known(question.customer_id) if question.customer_id is not None else self._own(question)
+        allowed = self.recommender.allowed(customer.rows, question.exclude, question.candidates)
+        scores, index = self.recommender.rank(customer.vectors, allowed, question.k)
+        found = [(self.recommender.products[i], float(score)) for i, score in zip(index[0], scores[0], strict=True)]
+        ranked = enumerate((pair for pair in found if pair[1] > -math.inf), start=1)
+        items = [{"rank": rank, "product_id": product, "score": score} for rank, (product, score) in ranked]
+        return {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id, "items": items}
+
+    def warm_up(self) -> None:
+        """Answer one invented question, so that the first caller does not wait for compilation and caches."""
+        self.answer(b'{"customer": {"customers": [{"customer_id": "nobody"}]}, "k": 1}')
+        if self.lake is not None:
+            self.lake.customers(["nobody"])
+
+    def _known(self, customer_id: str) -> "_Customer":
+        """A customer of the lake. What is read is kept: lake and day are fixed, so it stays true."""
+        if customer_id in self._kept:
+            self._kept.move_to_end(customer_id)
+            return self._kept[customer_id]
+        if self.lake is None:
+            raise BadRequest("customer_id", "no lake is being served; send the customer's own data as customer", 404)
+        tables = self.lake.customers([customer_id])
+        if tables["customers"].is_empty():
+            right = "check the id, or send the customer's own data as customer"
+            raise BadRequest("customer_id", f"no such customer in the lake; {right}", 404)
+        self._kept[customer_id] = self._seen(customer_id, tables)
+        if len(self._kept) > KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[customer_id]
+
+    def _own(self, question: Question) -> "_Customer":
+        assert question.customer is not None
+        customer_id, tables = self.contract.tables(question.customer)
+        try:
+            return self._seen(customer_id, tables)
+        except DataError as error:  # values that each keep the contract and yet lead to no finite vector
+            raise BadRequest("customer", str(error)) from None
+
+    def _seen(self, customer_id: str, tables: dict[str, pl.DataFrame]) -> "_Customer":
+        rows = features(tables, scoring_examples([customer_id], self.as_of), self.bundle.definition)
+        return _Customer(customer_id, rows, self.recommender.vectors_from_rows(rows))
+
+
+@dataclass(frozen=True)
+class _Customer:
+    """A customer as the recommender sees them: one feature row and its vector, float32 [1, D]."""
+
+    customer_id: str
+    rows: pl.DataFrame
+    vectors: np.ndarray

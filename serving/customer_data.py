@@ -1,0 +1,147 @@
+"""A customer's own data in a request: rows of JSON, checked against the lake's contract, into lake tables."""
+
+from collections.abc import Collection, Mapping
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from recsys.features.definition import FeatureDefinition
+from recsys.lake.contract import KINDS, TABLES, Column, Table
+from recsys.lake.store import Lake
+from serving.cell import read_cell
+from serving.request import BadRequest, kind_of, nearest, read_id
+
+OURS = tuple(name for name, table in TABLES.items() if table.about != "all")
+"""Tables that a request may hold; products and campaigns are the bank's own."""
+OWNED = ("balances", "transactions")
+"""Tables whose rows belong to an account or, without one, to the customer."""
+
+
+class CustomerContract:
+    """What a request may say about its customer, for one bundle, lake and day."""
+
+    def __init__(
+        self, definition: FeatureDefinition, lake: Lake | None, products: Collection[str], as_of: date | None
+    ) -> None:
+        """`products` are the bundle's; a product or campaign that the lake has beyond them may be named too."""
+        self.as_of = as_of
+        self.attributes = {column.name: KINDS[column.kind] for column in definition.profile}
+        self.bank: dict[str, pl.DataFrame] = {}
+        self.known: dict[str, Collection[str]] = {"products": products}
+        if lake is not None:
+            self.attributes |= {attribute.name: KINDS[attribute.kind] for attribute in lake.attributes("customers")}
+            self.bank = {name: lake.read(name) for name in ("products", "campaigns") if name in lake.tables}
+            ids = {name: self.bank[name][TABLES[name].key[0]] for name in self.bank}
+            self.known = {name: frozenset(values) for name, values in ids.items()}
+            self.known["products"] = frozenset(products) | frozenset(ids.get("products", ()))
+
+    def tables(self, customer: Mapping[str, Any]) -> tuple[str, dict[str, pl.DataFrame]]:
+        """The customer's id and lake tables; BadRequest names the first cell that breaks the contract."""
+        for name in customer:
+            if name not in OURS:
+                own = "is the bank's own table, it comes from the lake; leave it out"
+                raise BadRequest(f"customer.{name}", own if name in TABLES else f"unknown table; {nearest(name, OURS)}")
+        rows = {name: _rows(name, customer[name]) for name in OURS if name in customer}
+        customer_id = _customer_id(rows)
+        _complete(rows, customer_id)
+        references: dict[str, Collection[str]] = {**self.known, "customers": (customer_id,)}
+        for name in ("accounts", "account_holders"):
+            references[name] = frozenset(str(row.get("account_id")) for row in rows.get(name, ()))
+        _check_accounts(rows, customer_id)
+        tables = {name: self._table(TABLES[name], rows[name], references) for name in rows}
+        return customer_id, {**self.bank, **tables}
+
+    def _table(
+        self, table: Table, rows: list[dict[str, Any]], references: Mapping[str, Collection[str]]
+    ) -> pl.DataFrame:
+        declared = {column.name: column for column in table.columns}
+        if table.attributes:
+            declared |= {name: Column(name, dtype, "", required=False) for name, dtype in self.attributes.items()}
+        columns: dict[str, list[Any]] = {name: [] for name in declared}
+        for position, row in enumerate(rows):
+            where = f"customer.{table.name}[{position}]"
+            for name in row:
+                if name not in declared:
+                    raise BadRequest(f"{where}.{name[:256]}", f"unknown column; {nearest(name, declared)}")
+            for name, column in declared.items():
+                columns[name].append(self._cell(table.name, f"{where}.{name}", column, row, references))
+        whole = pl.DataFrame([pl.Series(name, columns[name], dtype=column.dtype) for name, column in declared.items()])
+        _check_rows(table, whole)
+        given = {name for row in rows for name in row} | {c.name for c in table.columns if c.required}
+        return whole.select(name for name in declared if name in given or name in self.attributes)
+
+    def _cell(
+        self, table: str, field: str, column: Column, row: Mapping[str, Any], references: Mapping[str, Collection[str]]
+    ) -> object:
+        value = row.get(column.name)
+        if value is None:
+            if column.required:
+                what = "null" if column.name in row else "missing"
+                raise BadRequest(field, f"{what} and compulsory ({column.meaning})")
+            return None
+        read = read_cell(field, column, value, self.as_of)
+        named = references.get(column.refers_to)
+        joint = table == "account_holders" and column.name == "customer_id"  # may name the others who hold it
+        if named is not None and read not in named and not joint:
+            there = nearest(str(read), sorted(named))
+            raise BadRequest(field, f"not among {_owner(column.refers_to)}; {there}")
+        return read
+
+
+def _owner(table: str) -> str:
+    if table == "customers":
+        return "the customers of this request"
+    return f"the bank's {table}" if table in ("products", "campaigns") else f"the rows of customer.{table}"
+
+
+def _rows(name: str, rows: object) -> list[dict[str, Any]]:
+    if not isinstance(rows, list):
+        raise BadRequest(f"customer.{name}", f"{kind_of(rows)}; a table is a list of rows")
+    for position, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise BadRequest(f"customer.{name}[{position}]", f"{kind_of(row)}; a row is an object: column → value")
+    return [dict(row) for row in rows]
+
+
+def _customer_id(rows: Mapping[str, list[dict[str, Any]]]) -> str:
+    customers = rows.get("customers", [])
+    if len(customers) != 1:
+        raise BadRequest("customer.customers", f"{len(customers)} rows; it must be one, with at least customer_id")
+    field = "customer.customers[0].customer_id"
+    if "customer_id" not in customers[0]:
+        raise BadRequest(field, "missing and compulsory; any text that names the customer in the answer will do")
+    return read_id(customers[0]["customer_id"], field)
+
+
+def _complete(rows: dict[str, list[dict[str, Any]]], customer_id: str) -> None:
+    """Fill in what a request about one customer need not say: whose its rows and accounts are."""
+    if "accounts" in rows and "account_holders" not in rows:
+        rows["account_holders"] = [{"account_id": row.get("account_id")} for row in rows["accounts"]]
+    if "account_holders" in rows and "accounts" not in rows:
+        rows["accounts"] = [{"account_id": row.get("account_id")} for row in rows["account_holders"]]
+    for name, table in rows.items():
+        for row in table:
+            if name != "accounts" and "customer_id" not in row and not (name in OWNED and row.get("account_id")):
+                row["customer_id"] = customer_id
+
+
+def _check_accounts(rows: Mapping[str, list[dict[str, Any]]], customer_id: str) -> None:
+    """Every account must be the customer's: of a joint account, one of the holders is this customer."""
+    mine = {row.get("account_id") for row in rows.get("account_holders", ()) if row.get("customer_id") == customer_id}
+    for position, row in enumerate(rows.get("accounts", ())):
+        if row.get("account_id") not in mine:
+            what = "not held by this customer; add a row to customer.account_holders, or leave the account out"
+            raise BadRequest(f"customer.accounts[{position}].account_id", what)
+
+
+def _check_rows(table: Table, whole: pl.DataFrame) -> None:
+    """Rules across columns, and keys that stand twice."""
+    for rule in table.rules:
+        broken = whole.select(rule.broken().fill_null(False)).to_series().arg_true()
+        if len(broken):
+            raise BadRequest(f"customer.{table.name}[{broken[0]}].{rule.column}", f"a row {rule.phrase}")
+    twice = whole.select(pl.struct(table.key).is_duplicated()).to_series().arg_true()
+    if len(twice):
+        field = f"customer.{table.name}[{twice[-1]}]"
+        raise BadRequest(field, f"a row with the same {', '.join(table.key)} came before; send each row once")

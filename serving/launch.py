@@ -1,0 +1,85 @@
+"""Starting the service: what is to be served is checked first, then BentoML's workers answer until they are stopped."""
+
+import ipaddress
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import ConfigError
+from serving.answers import Answers
+from serving.source import absolute
+
+GRACE_SECONDS = 30
+"""How long a stopping worker may take to finish the requests it has."""
+
+
+def launch(
+    bundle: Path | str, lake: Path | str | None, as_of: date | None, *, host: str, port: int, workers: int
+) -> None:
+    """Serve until SIGTERM or SIGINT. Returns when the workers have finished what they had begun."""
+    _check_address(host, port)
+    found = Answers.open(bundle, lake, as_of)  # what a worker could not open is said here, before there is one
+    home = tempfile.mkdtemp(prefix="recsys-serve-")
+    try:
+        _prepare(home, bundle, lake, as_of)
+        day = f" as of {found.as_of}" if found.as_of else ""
+        print(
+            f"Serving bundle {found.bundle.bundle_id}{day} at http://{host}:{port}/recommend",
+            file=sys.stderr,
+            flush=True,
+        )
+        _serve(host, port, workers)
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _prepare(home: str, bundle: Path | str, lake: Path | str | None, as_of: date | None) -> None:
+    """Environment of the workers, set before BentoML is imported, which reads some of it once."""
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    os.environ["BENTOML_HOME"] = home  # its metrics files: two servers of one user must not share them
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")  # one customer is too little work to share; workers are parallel
+    os.environ["PYTHONSAFEPATH"] = "1"  # a worker's `python -m` would put its directory on the import path
+    os.environ["RECSYS_BUNDLE"] = absolute(bundle)
+    for name, value in (("RECSYS_LAKE", lake and absolute(lake)), ("RECSYS_AS_OF", as_of and as_of.isoformat())):
+        os.environ.pop(name, None)
+        if value:
+            os.environ[name] = value
+
+
+def _serve(host: str, port: int, workers: int) -> None:
+    from _bentoml_impl.server import serve_http
+
+    from serving.service import Recommendations
+
+    service: Any = Recommendations  # BentoML's decorator has made the class a Service
+    service.config["workers"] = workers
+    service.inject_config()
+    # BentoML imports the service from this directory and makes it the workers' own; from the caller's current
+    # directory a file named serving.py would take our place.
+    package_parent = str(Path(__file__).resolve().parent.parent)
+    serve_http(
+        "serving.service:Recommendations",
+        working_dir=package_parent,
+        host=host,
+        port=port,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+def _check_address(host: str, port: int) -> None:
+    """ConfigError unless the address can be listened on."""
+    try:
+        version = ipaddress.ip_address(host).version
+    except ValueError:
+        raise ConfigError(f"--host {host}: not an IP address; write 127.0.0.1, or 0.0.0.0 for every address") from None
+    try:
+        with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        raise ConfigError(f"--host {host} --port {port}: {error.strerror}; name another address or port") from None

@@ -1,0 +1,171 @@
+"""The body of POST /recommend: read strictly, refused with the name of the field and what would be right."""
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FIELDS = ("customer_id", "customer", "k", "exclude", "candidates")
+EXAMPLE = '{"customer_id": "C1", "k": 5}'
+DEFAULT_K = 10
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes; about 25,000 events of a customer's own data."""
+TOO_LARGE = f"larger than {MAX_BODY:,} bytes; send one customer's rows and short lists of products"
+MAX_ID = 256
+"""Characters of an id."""
+MANY = 2000
+"""Names among which the nearest is looked for; more would take longer than the answer is worth."""
+KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "object"}
+
+
+class BadRequest(Exception):
+    """A request that cannot be answered; `message` says what would be right and is meant for the caller only.
+
+    It may quote the request, so it is never logged.
+    """
+
+    def __init__(self, field: str, message: str, status: int = 422) -> None:
+        super().__init__(field)
+        self.field = field
+        self.message = message
+        self.status = status
+
+
+@dataclass(frozen=True)
+class Question:
+    """A checked body; exactly one of `customer_id` and `customer` (table → rows, not yet checked) is set."""
+
+    customer_id: str | None
+    customer: Mapping[str, Any] | None
+    k: int
+    exclude: tuple[str, ...]
+    candidates: tuple[str, ...] | None
+
+
+def read_question(body: bytes, products: Mapping[str, int]) -> Question:
+    """The question in a body, for a catalogue given as product id → position; BadRequest says what is wrong."""
+    fields = _object(body)
+    for name in fields:
+        if name not in FIELDS:
+            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, FIELDS)}")
+    if ("customer_id" in fields) == ("customer" in fields):
+        given = "both are given" if "customer" in fields else "neither is given"
+        right = "give exactly one of customer_id (a customer of the lake) and customer (their own data)"
+        raise BadRequest("customer_id", f"{given}; {right}")
+    customer = fields.get("customer")
+    if "customer" in fields and not isinstance(customer, dict):
+        raise BadRequest("customer", f"{kind_of(customer)}; it must be an object: table name → list of rows")
+    candidates = _products(fields, "candidates", products)
+    if candidates == ():
+        raise BadRequest("candidates", "an empty list; name at least one product, or leave it out to rank all of them")
+    return Question(
+        customer_id=read_id(fields["customer_id"], "customer_id") if "customer_id" in fields else None,
+        customer=customer,
+        k=_k(fields, len(products)),
+        exclude=_products(fields, "exclude", products) or (),
+        candidates=candidates,
+    )
+
+
+def read_id(value: object, field: str) -> str:
+    """An external id: a non-empty string of at most 256 characters that UTF-8 can hold."""
+    if not isinstance(value, str):
+        raise BadRequest(field, f"{kind_of(value)}; an id is a string")
+    if not value or len(value) > MAX_ID:
+        raise BadRequest(field, f"{len(value)} characters; an id has 1 to {MAX_ID}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadRequest(field, "half of a surrogate pair, which is no character; send whole characters") from None
+    return value
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A hint: the valid name nearest to `name`, or the first few there are."""
+    names = list(valid)
+    close = difflib.get_close_matches(name[:MAX_ID], names, n=1, cutoff=0.5) if len(names) <= MANY else []
+    if close:
+        return f"did you mean {close[0]!r}?"
+    more = f" … ({len(names)} in all)" if len(names) > 8 else ""
+    return f"there are {', '.join(names[:8]) or 'none'}{more}"
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    if len(body) > MAX_BODY:
+        raise BadRequest("body", TOO_LARGE)
+    try:
+        value = json.loads(body.decode(), object_pairs_hook=_no_duplicates)
+    except UnicodeDecodeError as error:
+        raise BadRequest("body", f"byte {error.start} is not UTF-8; send JSON in UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise BadRequest("body", f"not JSON ({error.msg} at {where}); send an object such as {EXAMPLE}") from None
+    except RecursionError:
+        raise BadRequest("body", "nested too deeply; an object of tables, rows and values is 4 levels") from None
+    except ValueError:  # an integer of thousands of digits
+        raise BadRequest("body", "a number with too many digits; integers have at most 19") from None
+    if not isinstance(value, dict):
+        raise BadRequest("body", f"{kind_of(value)}; send an object such as {EXAMPLE}")
+    if (path := _not_finite(value)) is not None:
+        what = "NaN, Infinity or beyond the range of a float; send a finite number, or null where there is none"
+        raise BadRequest(path.lstrip("."), what)
+    return value
+
+
+def _not_finite(value: object) -> str | None:
+    """Path of the first NaN, Infinity or overflowing number, all of which Python's JSON reader lets through."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else ""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if (found := _not_finite(item)) is not None:
+                return f".{name[:MAX_ID]}{found}"
+    elif isinstance(value, list):
+        for position, item in enumerate(value):
+            if (found := _not_finite(item)) is not None:
+                return f"[{position}]{found}"
+    return None
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        seen: set[str] = set()
+        twice = next(name for name, _ in pairs if name in seen or seen.add(name))  # type: ignore[func-returns-value]
+        raise BadRequest(twice[:MAX_ID], "given twice in one object; give it once")
+    return value
+
+
+def _k(fields: Mapping[str, Any], products: int) -> int:
+    if "k" not in fields:
+        return min(DEFAULT_K, products)
+    k = fields["k"]
+    right = f"k is an integer from 1 to the {products} products of the catalogue"
+    if isinstance(k, bool) or not isinstance(k, int):
+        raise BadRequest("k", f"{kind_of(k)}; {right}")
+    if not 1 <= k <= products:
+        raise BadRequest("k", f"too {'small' if k < 1 else 'large'}; {right}")
+    return k
+
+
+def _products(fields: Mapping[str, Any], name: str, products: Mapping[str, int]) -> tuple[str, ...] | None:
+    if name not in fields:
+        return None
+    ids = fields[name]
+    if not isinstance(ids, list):
+        raise BadRequest(name, f"{kind_of(ids)}; it must be a list of product ids")
+    if len(ids) > len(products):
+        raise BadRequest(name, f"{len(ids):,} entries; name each of the {len(products):,} products at most once")
+    for position, product in enumerate(ids):
+        field = f"{name}[{position}]"
+        if read_id(product, field) not in products:
+            raise BadRequest(field, f"no product of this bundle; {nearest(product, products)}")
+    return tuple(ids)
+
+
+def kind_of(value: object) -> str:
+    if value is None:
+        return "null"
+    return KINDS.get(type(value), type(value).__name__)

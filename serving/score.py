@@ -1,0 +1,222 @@
+"""Batch scoring: every customer of a lake, bucket by bucket, resumable to the same bytes after any kill."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.bundle import Bundle, Recommender
+from recsys.errors import ConfigError, DataError
+from recsys.features.examples import scoring_examples
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from serving.source import check_fits, scoring_day
+
+RUN = ".run.json"
+MANIFEST = "manifest.json"
+PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "statistics": True, "row_group_size": 131072}
+"""Fixed, so that the same rows are the same bytes."""
+COLUMNS = {
+    "customer_id": pl.String,
+    "rank": pl.Int32,
+    "product_id": pl.String,
+    "score": pl.Float32,
+    "bundle_id": pl.String,
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A finished run: where it lies and what is in it."""
+
+    out: Path
+    bundle_id: str
+    as_of: date | None
+    top: int
+    rows: int
+    customers: int
+    already: bool
+    """Whether everything was there before this call."""
+
+
+def score(
+    bundle_path: Path | str,
+    lake_path: Path | str,
+    out: Path | str,
+    *,
+    top: int = 10,
+    as_of: date | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Write `out/bucket=NNNN.parquet` for every bucket, then `out/manifest.json`.
+
+    A run that was cut short continues from the bucket it was in, with the day and the lake version it began with.
+    One bucket is in memory at a time. Raises ConfigError (an impossible `top` or `as_of`), DataError (`out` belongs
+    to another run, or to something else), LakeError and BundleError.
+    """
+    if top < 1:
+        raise ConfigError(f"--top {top}: each customer gets at least 1 product")
+    bundle, out = Bundle.load(bundle_path), Path(out)
+    with _only_writer(out):
+        begun = _read_run(out)
+        lake = _lake_of(lake_path, begun)
+        check_fits(bundle, lake)
+        run = _run(bundle, lake, top, scoring_day(lake, as_of) if as_of or not begun else _day(begun["as_of"]))
+        if begun is None:
+            _publish(out / RUN, _json(run))
+        else:
+            _refuse_another(out, begun, run)
+        files = [out / f"bucket={bucket:04d}.parquet" for bucket in range(lake.buckets)]
+        already = (out / MANIFEST).exists() and all(file.exists() for file in files)
+        if not already:
+            _write_buckets(bundle, lake, run, files, progress)
+            _publish(out / MANIFEST, _json(_manifest(run, files)))
+        manifest = json.loads((out / MANIFEST).read_text())
+    return Scores(out, bundle.bundle_id, _day(run["as_of"]), top, manifest["rows"], manifest["customers"], already)
+
+
+def recommendations(
+    recommender: Recommender, tables: dict[str, pl.DataFrame], as_of: date | None, top: int
+) -> tuple[pl.DataFrame, int]:
+    """For every customer of a bucket the columns `COLUMNS` but for the bundle; and how many customers that is."""
+    customers = tables["customers"]["customer_id"].unique().sort()
+    if customers.is_empty():
+        return pl.DataFrame(schema={name: dtype for name, dtype in COLUMNS.items() if name != "bundle_id"}), 0
+    k = min(top, len(recommender.products))
+    return recommender.recommend(tables, scoring_examples(customers, as_of), k), len(customers)
+
+
+def _write_buckets(
+    bundle: Bundle, lake: Lake, run: dict[str, Any], files: list[Path], progress: Progress | None
+) -> None:
+    recommender = Recommender(bundle)
+    for bucket, file in enumerate(files):
+        if progress:
+            progress(bucket, len(files), "buckets")
+        if file.exists():
+            continue
+        rows, customers = recommendations(recommender, lake.bucket(bucket), _day(run["as_of"]), run["top"])
+        rows = rows.with_columns(pl.lit(bundle.bundle_id).alias("bundle_id"))
+        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()).sort("customer_id", "rank")
+        _publish_parquet(file, rows, customers)
+    if progress:
+        progress(len(files), len(files), "buckets")
+
+
+def _run(bundle: Bundle, lake: Lake, top: int, as_of: date | None) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "bundle_id": bundle.bundle_id,
+        "lake": {"identity": lake.identity(), "version": lake.version, "source": lake.source},
+        "as_of": as_of.isoformat() if as_of else None,
+        "top": top,
+    }
+
+
+def _manifest(run: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    counts = [pl.read_parquet_metadata(file) for file in files]
+    return {
+        **run,
+        "buckets": len(files),
+        "rows": sum(int(count["rows"]) for count in counts),
+        "customers": sum(int(count["customers"]) for count in counts),
+    }
+
+
+def _read_run(out: Path) -> dict[str, Any] | None:
+    """What the run in `out` was begun with; None where nothing was begun; DataError where something else lies."""
+    if (out / RUN).exists():
+        try:
+            run = json.loads((out / RUN).read_text())
+        except ValueError:
+            run = None
+        if not isinstance(run, dict) or run.get("schema") != 1:
+            raise DataError(f"{out / RUN}: not the record of a scoring run; score into an empty directory")
+        return run
+    others = sorted(path.name for path in out.iterdir() if path.name != _partial(out / RUN).name)
+    if others:
+        raise DataError(f"{out}: holds {others[0]} and no scoring run; score into a new or an empty directory")
+    return None
+
+
+def _lake_of(path: Path | str, begun: dict[str, Any] | None) -> Lake:
+    return Lake.open(path)
+
+
+def _refuse_another(out: Path, begun: dict[str, Any], run: dict[str, Any]) -> None:
+    named = {"bundle_id": "bundle", "as_of": "--as-of", "top": "--top"}
+    pairs = [(name, begun.get(key), run[key]) for key, name in named.items()]
+    there, here = begun.get("lake", {}), run["lake"]
+    if there.get("identity") != here["identity"]:
+        pairs.insert(1, ("lake", _lake_name(there), _lake_name(here)))
+    differing = [f"{name} {was} there, {now} now" for name, was, now in pairs if was != now]
+    if differing:
+        raise DataError(f"{out}: belongs to another run ({'; '.join(differing)}); score into another directory")
+
+
+def _lake_name(lake: dict[str, Any]) -> str:
+    return f"{lake.get('source') or 'lake'} version {lake.get('version')} ({str(lake.get('identity'))[:12]})"
+
+
+@contextmanager
+def _only_writer(out: Path) -> Iterator[None]:
+    """Hold the directory, made if it is missing; the lock ends with the process, however it ends."""
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; name a directory for the scores")
+    out.mkdir(parents=True, exist_ok=True)
+    directory = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(f"{out}: another process is scoring into it; wait, or name another directory") from None
+        yield
+    finally:
+        os.close(directory)
+
+
+def _publish_parquet(path: Path, rows: pl.DataFrame, customers: int) -> None:
+    partial = _partial(path)
+    counts = {"rows": str(rows.height), "customers": str(customers)}
+    rows.write_parquet(partial, metadata=counts, **PARQUET)
+    _rename(partial, path)
+
+
+def _publish(path: Path, content: bytes) -> None:
+    partial = _partial(path)
+    partial.write_bytes(content)
+    _rename(partial, path)
+
+
+def _rename(partial: Path, path: Path) -> None:
+    """Give a written file its final name, durably: content first, then the name."""
+    _sync(partial)
+    partial.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name.lstrip('.')}.partial")
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None

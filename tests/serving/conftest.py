@@ -1,0 +1,113 @@
+"""A small bank, a bundle trained on it for a moment, and a way to run the service on a free port."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+
+from recsys.bundle import Bundle, write_bundle
+from recsys.lake.store import Lake
+from tests.serving.small_bank import write_small_lake
+
+ROOT = Path(__file__).resolve().parents[2]
+RECSYS = (sys.executable, "-P", "-m", "recsys")
+
+
+@pytest.fixture(scope="session")
+def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("serving") / "lake"
+    write_small_lake(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by the demo's configuration for one epoch: good enough to answer, not to be right."""
+    from training.config import load_config
+    from training.fit import train
+
+    quick = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=1"]
+    out = tmp_path_factory.mktemp("bundles")
+    return train(load_config("demo", quick), Lake.open(small_lake), out, lambda done, total, what: None)
+
+
+@pytest.fixture(scope="session")
+def holding_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same model under another configuration, and so another bundle: it recommends what is held, too."""
+    bundle = Bundle.load(small_bundle)
+    parts = {name: bundle.part(name) for name in bundle.contents.parts}
+    config = {**bundle.config, "serving": {"exclude_held": False}}
+    parts["features"]["config.yaml"] = yaml.safe_dump(config).encode()
+    out, lake = tmp_path_factory.mktemp("holding"), bundle.manifest["lake"]
+    hashed = bundle.contents.feature_hash
+    return write_bundle(out, "holding", parts, lake=lake, feature_hash=hashed, seconds={}).path
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child process: it finds the packages, whatever its current directory."""
+    return {**os.environ, "PYTHONPATH": str(ROOT), "POLARS_MAX_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running service and what it has written."""
+
+    url: str
+    log: Path
+    process: subprocess.Popen[bytes]
+
+    def recommend(self, body: dict[str, object] | bytes, **headers: str) -> httpx.Response:
+        content = {"content": body} if isinstance(body, bytes) else {"json": body}
+        sent = {"Content-Type": "application/json", **headers}
+        return httpx.post(f"{self.url}/recommend", headers=sent, timeout=60, **content)  # type: ignore[arg-type]
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(bundle: Path, *options: str, folder: Path, port: int | None = None) -> Iterator[Server]:
+    """Run `recsys serve` in `folder` until the block ends; the first answer is awaited, and the end."""
+    port = port or free_port()
+    log = folder / "server.log"
+    command = [*RECSYS, "serve", str(bundle), "--port", str(port), *options]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}", log, process)
+    try:
+        _await_ready(server)
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+
+
+def _await_ready(server: Server, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert server.process.poll() is None, server.log.read_text()
+        try:
+            if httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError(f"not ready after {seconds} s:\n{server.log.read_text()}")
