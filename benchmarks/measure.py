@@ -1,0 +1,83 @@
+"""What every benchmark shares: where data and results lie, one train-and-test run, and its table in Markdown."""
+
+import argparse
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from recsys.bundle import Bundle
+from recsys.lake.catalog import import_catalog
+from recsys.lake.store import Lake
+from recsys.progress import progress_bar
+from recsys.shipped import shipped
+from training.config import Config, load_config
+from training.evaluate import Outcome, outcome_on_test
+from training.fit import train
+
+ROOT = Path(__file__).resolve().parent.parent
+MODELS = ("two_tower", "popularity", "popularity_by_group", "item_knn", "als", "ease")
+
+
+def arguments(description: str) -> argparse.ArgumentParser:
+    """The options of every benchmark."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(
+        "--datasets", type=Path, default=ROOT.parent / "shared" / "datasets", help="folder of the public data sets"
+    )
+    parser.add_argument(
+        "--work", type=Path, default=ROOT / "runs" / "benchmarks", help="where lakes and bundles are made"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override one key of the configuration"
+    )
+    return parser
+
+
+def imported(catalog: str, datasets: Path, folder: str, work: Path) -> Lake:
+    """The lake of a public source, imported on first use."""
+    out = work / catalog
+    if not (out / "lake.json").exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with progress_bar(f"Importing {catalog}") as progress:
+            import_catalog(shipped("catalog", catalog), out, datasets / folder, progress=progress)
+    return Lake.open(out)
+
+
+def fit_and_test(config: str, lake: Lake, work: Path, overrides: Sequence[str] = ()) -> tuple[Config, Bundle, Outcome]:
+    """Train a configuration on a lake and judge the bundle on its own test split."""
+    read = load_config(config, overrides)
+    with progress_bar("Training") as progress:
+        bundle = Bundle.load(train(read, lake, work / "bundles", progress))
+    with progress_bar("Evaluating") as progress:
+        return read, bundle, outcome_on_test(bundle, lake, progress)
+
+
+def markdown(report: Mapping[str, Any], metrics: Sequence[str]) -> str:
+    """A table of models × metrics with intervals, then the paired differences."""
+    lines = ["| model | " + " | ".join(metrics) + " | fit |", "|---" * (len(metrics) + 2) + "|"]
+    for name in sorted(report["models"], key=lambda n: MODELS.index(n) if n in MODELS else len(MODELS)):
+        cells = [_cell(report["models"][name][metric], "") for metric in metrics]
+        fit = report["seconds"].get(name)
+        lines.append(f"| {name} | " + " | ".join(cells) + (f" | {fit:.1f} s |" if fit is not None else " | |"))
+    for name, differences in report["differences"].items():
+        cells = [_cell(differences[metric], "+") for metric in metrics]
+        lines.append(f"| two_tower − {name} | " + " | ".join(cells) + " | |")
+    lines += [f"\nNot fitted: {name}: {reason}." for name, reason in report["refused"].items()]
+    return "\n".join(lines)
+
+
+def write(name: str, title: str, text: str, results: Mapping[str, Any]) -> None:
+    """Put the result beside the benchmark: `name.md` for people, `name.json` for programs."""
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    page = f"# {title}\n\n{text}\n\nMade by `python -m benchmarks.{name}` on {machine}.\n"
+    (ROOT / "benchmarks" / f"{name}.md").write_text(page, encoding="utf-8")
+    (ROOT / "benchmarks" / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(page)
+
+
+def _cell(interval: Mapping[str, float], sign: str) -> str:
+    value, low, high = (f"{interval[key]:{sign}.4f}" for key in ("value", "low", "high"))
+    return f"{value} [{low}, {high}]"

@@ -1,0 +1,114 @@
+"""The command line: a literal table from verb to function; a function's module is imported when its verb is called."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from recsys.errors import ConfigError, RecsysError
+
+if TYPE_CHECKING:
+    import typer
+
+Verbs = Mapping[str, tuple[str, str]]
+"""Verb → ("module:function", one line of help)."""
+
+VERBS: Verbs = {
+    "check": ("training.commands:check", "Would this configuration train on this lake? Answers in seconds."),
+    "train": ("training.commands:train", "Train on a lake and write a bundle; the last line printed is its path."),
+    "evaluate": ("training.commands:evaluate", "Metrics of a bundle with intervals, beside the baselines."),
+    "verify": ("serving.commands:verify", "Check a bundle: hashes, names and types, ONNX against the stored answers."),
+    "score": ("serving.commands:score", "Recommend for every customer, bucket by bucket; resumes where it stopped."),
+    "serve": ("serving.commands:serve", "Answer over HTTP."),
+    "report": ("serving.commands:report", "What was trained, how good it is, and what it recommends, in one page."),
+}
+
+DATA_VERBS: Verbs = {
+    "synth": ("recsys.lake.commands:data_synth", "Write a synthetic bank as a lake."),
+    "import": ("recsys.lake.commands:data_import", "Bring a real source in as a lake, through its catalog file."),
+    "check": ("recsys.lake.commands:data_check", "List every violation of the contract, with counts and an example."),
+}
+
+EXTRA_OF = {
+    "bentoml": "serve",
+    "duckdb": "train",
+    "implicit": "train",
+    "onnx": "train",
+    "onnxscript": "train",
+    "optuna": "train",
+    "pytorch_lightning": "train",
+    "scipy": "train",
+    "sklearn": "train",
+    "torch": "train",
+}
+"""Which optional extra brings a package that may be absent."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and leave with its exit code: 2 for usage or configuration, 1 for bad data."""
+    os.environ["BENTOML_DO_NOT_TRACK"] = "True"
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            application(words)(args=words, prog_name="recsys")
+        finally:
+            sys.stdout.flush()
+    except RecsysError as error:
+        _fail(error)
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _fail(ConfigError(f"the package {error.name} is not installed; the extra {extra!r} of recsys brings it"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone; nothing is left to be said to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def application(words: Sequence[str]) -> "typer.Typer":
+    """The command line as `words` need it: the verb they call is loaded, the others have only their line of help."""
+    import typer
+
+    settings: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
+    app = typer.Typer(help="Product recommendations for a bank.", pretty_exceptions_enable=False, **settings)
+    group, rest = words[:1], words[1:2]
+    data = typer.Typer(help="Make a lake, or check one.", **settings)
+    _add(data, DATA_VERBS, rest if group == ["data"] else [])
+    app.add_typer(data, name="data")
+    _add(app, VERBS, group)
+    return app
+
+
+def _add(app: "typer.Typer", verbs: Verbs, called: Sequence[str]) -> None:
+    for verb, (target, line) in verbs.items():
+        app.command(verb, short_help=line)(_load(target) if verb in called else _not_called)
+
+
+def _load(target: str) -> Callable[..., object]:
+    module, _, function = target.partition(":")
+    loaded: Callable[..., object] = getattr(importlib.import_module(module), function)
+    return loaded
+
+
+def _not_called() -> None:
+    raise AssertionError("a verb that was not on the command line cannot be called")
+
+
+def _fail(error: RecsysError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def _leave_current_directory() -> None:
+    """Drop the current directory, which `python -m` puts first on the import path: `training.py` there is not ours."""
+    ours = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+    if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()) != ours:
+        del sys.path[0]
+
+
+if __name__ == "__main__":
+    _leave_current_directory()
+    main()
