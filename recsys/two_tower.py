@@ -138,12 +138,16 @@ class CustomerTower(nn.Module):
 
 
 _RECENCY = 0.3
-"""Fall of a position's log weight per step into the past, before anything is learned."""
+"""Fall of a log weight per step into the past (of position, or of log2 days), before anything is learned."""
+_MOST_PAIRS = 1 << 16
+"""Largest table of (kind, product) pairs."""
 
 
 class HistoryPooling(nn.Module):
-    """Weighted mean of the history's products, weights learned for position, kind and age: [N, dim].
+    """What the history says, [N, dim]: a mean over its products, and where events have kinds, a sum over its events.
 
+    The mean's weights are learned for position, kind and age. The sum knows each pair of kind and product and lets
+    every event count by a weight for kind and age: three views weigh more than one, which a mean cannot say.
     A customer without history gets zeros.
     """
 
@@ -158,9 +162,27 @@ class HistoryPooling(nn.Module):
         for weight in (self.kind_weight, self.age_weight):
             if weight is not None:
                 nn.init.zeros_(weight.weight)
+        counted = several and shape.kinds * shape.products <= _MOST_PAIRS
+        self.products = shape.products
+        self.pairs = _table(shape.kinds * shape.products, config.dim) if counted else None
+        falling = -_RECENCY * torch.arange(float(max(shape.ages, 1))).repeat(max(shape.kinds, 1), 1)
+        self.decay = nn.Parameter(falling) if counted else None
 
     def forward(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
         """history, history_kind, history_age int32 [N, L] → [N, dim]."""
+        mean = self._mean(arrays, table)
+        if self.pairs is None or self.decay is None:
+            return mean
+        return mean + self._sum(arrays, self.pairs, self.decay)
+
+    def _sum(self, arrays: dict[str, Tensor], pairs: nn.Embedding, decay: Tensor) -> Tensor:
+        history, kind = arrays["history"], arrays["history_kind"]
+        age = arrays["history_age"] if "history_age" in arrays else torch.zeros_like(kind)
+        weight = nn.functional.embedding(kind * decay.shape[1] + age, decay.reshape(-1, 1))[:, :, 0].exp()
+        weight = weight * (history != 0)
+        return (weight[:, None, :] @ pairs(kind * self.products + history))[:, 0]
+
+    def _mean(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
         history = arrays["history"]
         events = nn.functional.embedding(history, table)
         logits = self.position
