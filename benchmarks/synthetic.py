@@ -1,6 +1,7 @@
 """The synthetic bank, temporal: beside the baselines, gradient boosting per product, and the known truth."""
 
 import time
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from threadpoolctl import threadpool_limits
 from benchmarks.measure import arguments, fit_and_test, markdown, write
 from recsys.bundle import Bundle
 from recsys.features.encoder import FIRST
-from recsys.features.examples import Part
+from recsys.features.examples import Part, cuts
 from recsys.lake.store import Lake
 from recsys.metrics import rank_metrics
 from recsys.progress import progress_bar
-from recsys.synthetic import generate
+from recsys.synthetic.generate import generate
+from recsys.synthetic.truth import adoption_matrix
 from training.config import Config
 from training.evaluate import KS, Outcome, membership, report
 from training.rows import example_rows
@@ -37,15 +39,21 @@ def main() -> None:
     config, bundle, outcome = fit_and_test("demo", lake, options.work, options.set)
     test = _part(bundle, lake, config, "test")
     _add(outcome, "gradient_boosting", *_boosting(_part(bundle, lake, config, "train"), test, bundle), test, bundle)
-    _add(outcome, "oracle", _oracle(Path(f"{out}.truth"), test, bundle), None, test, bundle)
+    _add(
+        outcome,
+        "oracle",
+        _oracle(Path(f"{out}.truth"), cuts(config.evaluation, lake.as_of)["test"][0], test, bundle),
+        None,
+        test,
+        bundle,
+    )
     results = {**report(outcome, config), "bundle": bundle.bundle_id, "seconds_all": bundle.manifest["seconds"]}
     text = (
         f"{options.customers:,} customers, seed {options.seed}; one cut, products acquired in the "
         f"{config.evaluation.horizon_days} days after it by {results['customers']:,} customers; held products "
         "excluded; 95 % intervals over customers, differences paired. gradient_boosting is one scikit-learn "
         "HistGradientBoostingClassifier per product on the same feature rows; oracle ranks by the probabilities that "
-        "the bank was made from, for the first month after the cut.\n\n"
-        + markdown(results, METRICS)
+        "the bank was made from, for the first month after the cut.\n\n" + markdown(results, METRICS)
     )
     write("synthetic", "Synthetic bank: which product next", text, results)
 
@@ -81,16 +89,9 @@ def _boosting(train: pl.DataFrame, test: pl.DataFrame, bundle: Bundle) -> tuple[
     return scores, time.perf_counter() - began
 
 
-def _oracle(truth: Path, test: pl.DataFrame, bundle: Bundle) -> np.ndarray:
+def _oracle(truth: Path, cut: date, test: pl.DataFrame, bundle: Bundle) -> np.ndarray:
     """float32 [N, P]: the true probability of adoption in the month that starts at the cut."""
-    adoption = pl.scan_parquet(truth / "adoption.parquet")
-    customers = test.select("customer_id").with_row_index("row")
-    cut = adoption.select(pl.col("as_of").unique().sort()).collect()["as_of"].to_list()[-3]
-    known = adoption.filter(pl.col("as_of") == cut).collect().join(customers, on="customer_id")
-    scores = np.zeros((test.height, len(bundle.encoder.products)), dtype=np.float32)
-    index = known["product_id"].replace_strict(bundle.encoder.product_index, return_dtype=pl.Int64).to_numpy() - FIRST
-    scores[known["row"].to_numpy(), index] = known["probability"].to_numpy()
-    return scores
+    return adoption_matrix(truth, cut, test["customer_id"].to_list(), bundle.encoder.products).astype(np.float32)
 
 
 def _add(

@@ -1,6 +1,5 @@
 """Bootstrap intervals: known widths, whole customers, pairs, bad input."""
 
-
 import numpy as np
 import pytest
 

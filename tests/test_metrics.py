@@ -1,6 +1,5 @@
 """Ranking metrics: hand-computed values, ties, a slow reference, bad input."""
 
-
 import numpy as np
 import pytest
 import scipy.sparse as sp
