@@ -117,7 +117,7 @@ class CustomerTower(nn.Module):
         if not (shape.categories or shape.numbers or shape.tags or shape.holdings or shape.history):
             raise DataError("two-tower: the customer side has no profile, no holdings and no history to learn from")
         self.attributes = Attributes(config, shape.categories, shape.numbers, shape.tags)
-        self.holdings = nn.Linear(shape.products, config.dim, bias=False) if shape.holdings else None
+        self.holdings = _linear(shape.products, config.dim, bias=False) if shape.holdings else None
         self.dropout = nn.Dropout(config.dropout)
         separate = not config.share_products and (shape.holdings or shape.history)
         self.own_ids = _table(shape.products, config.dim) if separate else None
@@ -247,7 +247,7 @@ class Attributes(nn.Module):
         self.categories = nn.ModuleList(_table(*both) for both in zip(categories, sizes, strict=True))
         self.numbers = numbers
         width = sum(sizes) + 2 * numbers
-        self.join = nn.Linear(width, config.dim) if width else None
+        self.join = _linear(width, config.dim) if width else None
         self.tags = _table(tags, config.dim) if tags else None
 
     def forward(self, arrays: dict[str, Tensor]) -> Tensor:
@@ -282,6 +282,15 @@ def _table(rows: int, dim: int) -> nn.Embedding:
     table = nn.Embedding(rows, dim)
     nn.init.normal_(table.weight, std=0.02)
     return table
+
+
+def _linear(inputs: int, dim: int, bias: bool = True) -> nn.Linear:
+    """A linear map whose output starts as small as an embedding, so that no part drowns another in the first steps."""
+    layer = nn.Linear(inputs, dim, bias=bias)
+    nn.init.normal_(layer.weight, std=0.02 / math.sqrt(inputs))
+    if bias:
+        nn.init.zeros_(layer.bias)
+    return layer
 
 
 class ResidualBlock(nn.Module):

@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from recsys.bundle import Bundle, Recommender
+from recsys.durable import rename
 from recsys.errors import ConfigError, DataError
 from recsys.features.examples import scoring_examples
 from recsys.lake.store import Lake
@@ -186,28 +187,13 @@ def _publish_parquet(path: Path, rows: pl.DataFrame, customers: int) -> None:
     partial = _partial(path)
     counts = {"rows": str(rows.height), "customers": str(customers)}
     rows.write_parquet(partial, metadata=counts, **PARQUET)
-    _rename(partial, path)
+    rename(partial, path)
 
 
 def _publish(path: Path, content: bytes) -> None:
     partial = _partial(path)
     partial.write_bytes(content)
-    _rename(partial, path)
-
-
-def _rename(partial: Path, path: Path) -> None:
-    """Give a written file its final name, durably: content first, then the name."""
-    _sync(partial)
-    partial.rename(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    rename(partial, path)
 
 
 def _partial(path: Path) -> Path:

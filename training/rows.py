@@ -1,7 +1,6 @@
 """Feature rows and arrays of a training run, bucket by bucket, kept in its working directory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,20 +13,7 @@ from recsys.features.examples import EvaluationConfig, Part, protocol_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """One part of the examples as arrays; memory-mapped, row i of each is example i."""
-
-    inputs: dict[str, np.ndarray]
-    """The customer arrays of the encoder."""
-    targets: np.ndarray
-    """int32 [N, T] product indices, 0 after the end."""
-    excluded: np.ndarray
-    """int32 [N, H] indices of products held at the example's point, 0 after the end."""
-    weights: np.ndarray
-    """float32 [N]."""
+from training.batches import Examples
 
 
 def example_rows(
@@ -68,7 +54,7 @@ def write_rows(
     return state
 
 
-def read_arrays(work: Path, part: Part, encoder: Encoder) -> Arrays:
+def read_arrays(work: Path, part: Part, encoder: Encoder) -> Examples:
     """Encode the rows of a part into memory-mapped arrays under `work/arrays`, one bucket in memory at a time."""
     paths = sorted((work / "rows" / part).glob("*.parquet"))
     rows = pl.scan_parquet(paths)
@@ -96,4 +82,4 @@ def read_arrays(work: Path, part: Part, encoder: Encoder) -> Arrays:
             maps[name][start : start + frame.height] = values
         start += frame.height
     targets, excluded, weights = maps.pop("targets"), maps.pop("excluded"), maps.pop("weights")
-    return Arrays(inputs=maps, targets=targets, excluded=excluded, weights=weights)
+    return Examples(arrays=maps, targets=targets, excluded=excluded, weights=weights)

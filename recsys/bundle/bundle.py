@@ -23,6 +23,7 @@ from recsys.bundle.manifest import (
     parse_json,
     read_manifest,
 )
+from recsys.durable import sync
 from recsys.errors import BundleError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder
@@ -182,7 +183,7 @@ def write_bundle(
                 _write(draft / path, content)
         _write(draft / MANIFEST, manifest)
         for folder in sorted({draft, *(path for path in draft.rglob("*") if path.is_dir())}):
-            _sync_directory(folder)
+            sync(folder)
         loaded = Bundle.load(draft)
         try:
             draft.rename(final)
@@ -190,7 +191,7 @@ def write_bundle(
             if not final.exists():
                 raise
             return _standing(final)
-        _sync_directory(final.parent)
+        sync(final.parent)
         return Bundle(final, loaded.contents)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
@@ -238,13 +239,4 @@ def _write(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as stream:
         stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)

@@ -1,7 +1,6 @@
 """What `lake.json` says: which version of each table belongs together; replaced whole, by rename, never edited."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
@@ -9,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from recsys.durable import rename
 from recsys.errors import LakeError
 from recsys.lake.buckets import HASH
 from recsys.lake.contract import Attribute
@@ -73,17 +73,9 @@ def _table_json(info: TableInfo) -> dict[str, Any]:
 def write_manifest(lake: Path, manifest: Manifest) -> None:
     """Make the manifest the lake's, at once and durably: temporary file, fsync, rename, fsync of the folder."""
     temporary = lake / f"{NAME}.tmp"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(manifest.as_json(), file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, lake / NAME)
-    folder = os.open(lake, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    content = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False) + "\n"
+    temporary.write_text(content, encoding="utf-8")
+    rename(temporary, lake / NAME)
 
 
 def read_manifest(lake: Path) -> Manifest:

@@ -48,7 +48,7 @@ def test_writing_the_same_again_keeps_what_is_there(write: Callable[..., Bundle]
         write(parts)
 
 
-@pytest.mark.parametrize("broken", ["_write", "_sync_directory"])
+@pytest.mark.parametrize("broken", ["_write", "sync"])
 def test_a_write_that_fails_leaves_nothing(
     write: Callable[..., Bundle], parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
