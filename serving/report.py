@@ -20,6 +20,7 @@ from serving.score import MANIFEST
 from serving.source import check_fits, scoring_day
 
 METRICS = {"ndcg@5": "NDCG@5", "hr@1": "HR@1", "mrr": "MRR"}
+METRICS_FILE = "report/metrics.json"
 OURS = "two_tower"
 NAMES = ("name", "product_name", "title", "label", "description")
 """Product attributes that name a product to a person, the best first."""
@@ -74,6 +75,9 @@ def _heading(console: Console, bundle: Bundle, lake: Lake | None) -> None:
     seconds = [f"{name} {value:.0f} s" for name, value in bundle.contents.seconds.items() if value >= 0.5]
     if seconds:
         console.print(f"Time: {', '.join(seconds)}")
+    timeless = bundle.json(METRICS_FILE).get("without_history") if METRICS_FILE in bundle.contents.files else None
+    if timeless:
+        console.print(f"Seen as they are today, whatever the day asked for: {', '.join(timeless)}", soft_wrap=True)
     console.print()
 
 

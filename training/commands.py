@@ -1,4 +1,4 @@
-"""The verbs of the command line that train and judge: check, train, evaluate."""
+"""The verbs of the command line that train and judge: check, train, evaluate, backtest."""
 
 import json
 import sys
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from recsys.errors import DataError
 from recsys.progress import progress_bar
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from recsys.lake.store import Lake
     from training.config import Config
 
@@ -52,6 +55,47 @@ def train(
     print(bundle)
 
 
+def backtest(
+    config: ConfigArgument,
+    lake: LakeOption,
+    count: Annotated[int, typer.Option("--origins", help="How many cuts in time.", min=2, max=60)] = 4,
+    stride: Annotated[
+        int | None,
+        typer.Option("--stride", metavar="DAYS", help="Days between two cuts; the horizon if not given.", min=1),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the bundles' directories are made.")] = Path("runs"),
+    metric: Annotated[str, typer.Option("--metric", help="The metric that is shown.")] = "ndcg@5",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+    ] = False,
+    overrides: SetOption = None,
+) -> None:
+    """Rolling-origin evaluation: train and judge at several cuts in time, and show how much the figures spread.
+
+    At each cut everything is made anew from what was known then: features, encoder, network, baselines. Given again,
+    the command goes on with the cut at which it was stopped.
+    """
+    from training.backtest import backtest as run
+    from training.backtest import origins
+    from training.preflight import check_metric, preflight
+
+    check_metric(metric, "--metric")
+    opened, read = _open(config, lake, overrides)
+    at = origins(read, opened, count, stride)
+    for moved in at:
+        try:
+            preflight(moved, opened)
+        except DataError as error:
+            raise DataError(f"at the cut of {moved.evaluation.until}: {error}") from None
+    with progress_bar("Backtesting") as progress:
+        report = run(at, opened, out, progress)
+    if as_json:
+        json.dump(report, sys.stdout, indent=1)
+        print()
+    else:
+        _print_backtest(report, metric)
+
+
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     lake: LakeOption,
@@ -81,8 +125,38 @@ def _open(config: str, lake: Path, overrides: list[str] | None) -> "tuple[Lake, 
     return Lake.open(lake), read
 
 
-def _print(report: dict[str, Any]) -> None:
+def _print_backtest(report: dict[str, Any], metric: str) -> None:
+    from rich.table import Table
+
+    title = f"{metric} on the test after each cut, 95 % intervals; over cuts: mean ± standard deviation"
+    table = Table(title=title, title_justify="left")
+    table.add_column("model")
+    for one in report["origins"]:
+        table.add_column(f"until {one['until']}\n{one['customers']:,} customers", justify="right")
+    table.add_column("over cuts", justify="right")
+    for name, spread in report["models"].items():
+        row = (one["models"][name][metric] for one in report["origins"])
+        cells = [f"{m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in row]
+        table.add_row(name, *cells, f"{spread[metric]['mean']:.3f} ± {spread[metric]['sd']:.3f}")
+    for name, spread in report["differences"].items():
+        row = (one["differences"][name][metric] for one in report["origins"])
+        cells = [f"{m['value']:+.3f} [{m['low']:+.3f}, {m['high']:+.3f}]" for m in row]
+        over = f"{spread[metric]['mean']:+.3f} ± {spread[metric]['sd']:.3f}"
+        table.add_row(f"two_tower − {name}", *cells, over, style="dim")
+    console = _console()
+    console.print(table)
+    for name, spread in report["differences"].items():
+        ahead, cuts = spread[metric]["ahead"], len(report["origins"])
+        console.print(f"ahead of {name} beyond chance at {ahead} of {cuts} cuts")
+
+
+def _console() -> "Console":
     from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _print(report: dict[str, Any]) -> None:
     from rich.table import Table
 
     shown = [m for m in ("ndcg@5", "ndcg@10", "recall@10", "hr@1", "mrr") if m in report["models"]["two_tower"]]
@@ -97,7 +171,7 @@ def _print(report: dict[str, Any]) -> None:
     for name, metrics in report["differences"].items():
         cells = [f"{metrics[m]['value']:+.4f} [{metrics[m]['low']:+.4f}, {metrics[m]['high']:+.4f}]" for m in shown]
         table.add_row(f"two_tower − {name}", *cells, "", style="dim")
-    console = Console() if sys.stdout.isatty() else Console(width=160)
+    console = _console()
     console.print(table)
     for name, reason in report["refused"].items():
         console.print(f"not fitted: {name}: {reason}")

@@ -19,6 +19,7 @@ from recsys.lake.store import Lake
 from recsys.progress import Progress
 from training.config import Config
 from training.export import export_two_tower, torch_ranking, torch_vectors
+from training.leaks import without_history
 from training.network import FitResult, fit_two_tower
 from training.rows import read_arrays, write_rows
 
@@ -98,6 +99,7 @@ def _write(
         "validation": fitted.metric,
         "epochs": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.history],
         "products": len(encoder.products),
+        "without_history": without_history(lake, definition),
         **sizes,
     }
     parts = {

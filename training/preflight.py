@@ -13,6 +13,7 @@ from recsys.metrics import metric_names
 from training.config import Config
 from training.evaluate import KS, group_of
 from training.fit import first_unseen_day
+from training.leaks import find_leaks, leak_rows, without_history
 
 SAMPLE = 4
 """Buckets that are looked at."""
@@ -24,17 +25,22 @@ def preflight(config: Config, lake: Lake) -> list[str]:
     Raises ConfigError or DataError for what would make training fail: a protocol that the source cannot support,
     a part without examples, an unknown attribute or metric, nothing to learn from.
     """
-    if config.training.metric not in metric_names(KS):
-        raise ConfigError(f"training.metric: {config.training.metric!r} is not one of {', '.join(metric_names(KS))}")
+    check_metric(config.training.metric, "training.metric")
     if "interactions" not in lake.tables:
         raise DataError(f"{lake.path}: no table interactions, so there is nothing to recommend from")
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
     if not (definition.profile or definition.holdings or definition.history_length):
         raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")
-    lines = [_source(lake), *_inputs(definition), *_split(config, lake)]
+    lines = [_source(lake), *_inputs(lake, definition), *_split(config, lake)]
     group = group_of(lake, config)
     lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
     return [*lines, *_examples(config, lake, definition)]
+
+
+def check_metric(metric: str, where: str) -> None:
+    """ConfigError if there is no metric of this name; `where` names the key or option."""
+    if metric not in metric_names(KS):
+        raise ConfigError(f"{where}: {metric!r} is not one of {', '.join(metric_names(KS))}")
 
 
 def _source(lake: Lake) -> str:
@@ -43,12 +49,15 @@ def _source(lake: Lake) -> str:
     return f"lake {lake.path}, version {lake.version}, {lake.buckets} buckets, {seen}: {tables}"
 
 
-def _inputs(definition: FeatureDefinition) -> list[str]:
+def _inputs(lake: Lake, definition: FeatureDefinition) -> list[str]:
     profile = ", ".join(f"{c.name} ({c.kind})" for c in definition.profile) or "none"
     products = ", ".join(f"{c.name} ({c.kind})" for c in definition.product_attributes) or "none"
+    timeless = without_history(lake, definition)
+    today = [f"seen as they are today, whatever the day (no valid_from): {', '.join(timeless)}"] if timeless else []
     return [
         f"profile: {profile}",
         f"product attributes: {products}",
+        *today,
         f"from events: {len(definition.activity)} numbers; history of {definition.history_length} "
         f"({', '.join(definition.history_kinds) or 'no kinds'}); holdings: {'yes' if definition.holdings else 'no'}",
     ]
@@ -68,13 +77,17 @@ def _split(config: Config, lake: Lake) -> list[str]:
 def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:
     looked_at = range(min(SAMPLE, lake.buckets))
     counts = dict.fromkeys(get_args(Part), 0)
+    learning = []
     for bucket in looked_at:
         tables = lake.bucket(bucket)
         for part in counts:
             examples = protocol_examples(tables, config.evaluation, part, lake.as_of)
             counts[part] += examples.height
+            if part == "train":
+                learning.append(leak_rows(tables, examples, definition))
             if bucket == 0 and part == "validation":
                 features(tables, examples.head(100), definition)
+    _refuse_leaks(config, definition, pl.concat(learning))
     share = lake.buckets / len(looked_at)
     lines = []
     for part, count in counts.items():
@@ -84,6 +97,20 @@ def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list
             )
         lines.append(f"{part}: about {round(count * share):,} examples")
     return lines
+
+
+def _refuse_leaks(config: Config, definition: FeatureDefinition, rows: pl.DataFrame) -> None:
+    """DataError with the leak report if an attribute that is not trusted tells the outcome by itself."""
+    columns = tuple(column for column in definition.profile if column.name not in config.features.trusted)
+    leaks = find_leaks(rows, columns)
+    if leaks:
+        names = ", ".join(leak.attribute for leak in leaks)
+        raise DataError(
+            "\n".join(str(leak) for leak in leaks)
+            + "\nKnown only afterwards? Give it the role outcome in the catalog, or a customers.valid_from, "
+            f"or leave it out: --set 'features.exclude=[{names}]'. "
+            f"If the bank does know it in advance: --set 'features.trusted=[{names}]'"
+        )
 
 
 def _remedy(config: Config, lake: Lake) -> str:

@@ -29,6 +29,9 @@ class FeatureConfig(BaseModel):
     """Attributes (of customers or products) that are not used although their role is feature."""
     protected: tuple[str, ...] = ()
     """Protected attributes that are used all the same; empty unless a reviewer agreed."""
+    trusted: tuple[str, ...] = ()
+    """Attributes that the leak report names and that are used all the same: a person has checked that the bank knows
+    them in advance."""
 
     @field_validator("windows")
     @classmethod
@@ -161,7 +164,11 @@ def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> Fea
 
 def _check_names(lake: Lake, config: FeatureConfig) -> None:
     known = {a.name: a for a in (*lake.attributes("customers"), *lake.attributes("products"))}
-    for key, names in (("exclude", config.exclude), ("protected", config.protected)):
+    for key, names in (
+        ("exclude", config.exclude),
+        ("protected", config.protected),
+        ("trusted", config.trusted),
+    ):
         for name in names:
             if name not in known:
                 raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.features.features import EXAMPLE
 from recsys.features.holdings import holdings, seen_interactions
 from recsys.lake.buckets import stable_hashes
@@ -49,6 +49,9 @@ class EvaluationConfig(BaseModel):
     """What the recommender is compared with, in the same run."""
     baseline_memory: ByteSize = Field(default=ByteSize(4 << 30), ge=1)
     """A baseline that would need more is refused, and the report says so."""
+    until: date | None = None
+    """The day that counts as the last: cuts lie before it, and nothing from it on is seen or counted. By default the
+    day after the lake's last dated event. `recsys backtest` moves it back in steps."""
     bootstrap: int = Field(default=1000, ge=100)
     """Bootstrap samples behind each 95 % interval."""
 
@@ -58,7 +61,7 @@ def protocol_examples(
 ) -> pl.DataFrame:
     """The examples of one bucket for one part (columns `LEARNING`), ordered by customer, day and position.
 
-    `until` is the lake's `as_of`: the day after its last dated event, None if it has none.
+    `until` is the lake's `as_of`: the day after its last dated event, None if it has none; `config.until` goes before.
     Raises DataError if the source cannot support the protocol.
     """
     if "interactions" not in tables:
@@ -66,7 +69,7 @@ def protocol_examples(
     if config.protocol == "temporal":
         examples = _temporal(tables, config, part, until)
     elif config.protocol == "hold_one_out":
-        examples = _hold_one_out(tables, config, part, until)
+        examples = _hold_one_out(tables, config, part, last_day(config, until))
     else:
         examples = _leave_last_out(tables, part)
     return examples.select(pl.col(name).cast(dtype) for name, dtype in LEARNING.items()).sort(
@@ -80,8 +83,22 @@ def scoring_examples(customer_ids: Sequence[str] | pl.Series, as_of: date | None
     return _complete(pl.DataFrame({"customer_id": ids}).with_columns(as_of=pl.lit(as_of, dtype=pl.Date)))
 
 
+def last_day(config: EvaluationConfig, until: date | None) -> date | None:
+    """The day before which everything lies: the configuration's, else the lake's `as_of`.
+
+    Raises ConfigError for a day that the lake does not reach.
+    """
+    if config.until is None:
+        return until
+    if until is None or config.until > until:
+        knows = f"knows events up to the day before {until}" if until else "has no dated events"
+        raise ConfigError(f"evaluation.until: {config.until} cannot be the last day, the lake {knows}")
+    return config.until
+
+
 def cuts(config: EvaluationConfig, until: date | None) -> dict[Part, tuple[date, ...]]:
     """The temporal protocol's days: a label's horizon ends before the next part begins."""
+    until = last_day(config, until)
     if until is None:
         raise DataError(
             "evaluation.protocol: temporal needs dated events and this lake has none; "
@@ -205,7 +222,7 @@ def fitting_holdings(tables: Mapping[str, pl.DataFrame], config: EvaluationConfi
     if config.protocol == "leave_last_out":
         examples = protocol_examples(tables, config, "validation", until)
     else:
-        day = cuts(config, until)["test"][0] if config.protocol == "temporal" else until
+        day = cuts(config, until)["test"][0] if config.protocol == "temporal" else last_day(config, until)
         examples = scoring_examples(tables["customers"]["customer_id"].unique().sort(), day)
     if config.protocol == "hold_one_out":
         tested = protocol_examples(tables, config, "test", until)["customer_id"]
