@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, Protocol, TypedDict
 
 import numpy as np
 import torch
@@ -46,19 +46,30 @@ class Examples:
         )
 
 
+class Batched(Protocol):
+    """Examples of any kind that can be read by row."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: np.ndarray | slice) -> Any:
+        """The given rows as tensors."""
+        ...
+
+
 class Epochs:
     """The batches of the present epoch; its permutation depends on seed and epoch alone."""
 
-    def __init__(self, examples: Examples, batch_size: int, seed: int, epoch: Callable[[], int]) -> None:
+    def __init__(self, examples: Batched, batch_size: int, seed: int) -> None:
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
-        self.epoch = epoch
+        self.epoch: Callable[[], int] = lambda: 0
+        """The present epoch, from 0; the training loop says which it is."""
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[Any]:
         order = np.random.default_rng((self.seed, self.epoch())).permutation(len(self.examples))
         for start in range(0, len(order), self.batch_size):
             yield self.examples.batch(np.sort(order[start : start + self.batch_size]))

@@ -13,7 +13,8 @@ from recsys.features.examples import EvaluationConfig
 from recsys.shipped import find
 from recsys.strict_yaml import read_yaml, validate
 from recsys.two_tower import ModelConfig
-from training.network import LossConfig, TrainingConfig
+from training.loop import TrainingConfig
+from training.network import LossConfig
 
 
 class ServingConfig(BaseModel):

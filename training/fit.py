@@ -17,10 +17,12 @@ from recsys.features.features import features
 from recsys.features.invent import invent
 from recsys.lake.store import Lake
 from recsys.progress import Progress
+from recsys.two_tower import TwoTower
 from training.config import Config
 from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.leaks import without_history
-from training.network import FitResult, fit_two_tower
+from training.loop import FitResult
+from training.network import fit_two_tower
 from training.rows import read_arrays, write_rows
 
 PARITY_CUSTOMERS = 64
@@ -87,7 +89,7 @@ def _write(
     lake: Lake,
     definition: FeatureDefinition,
     encoder: Encoder,
-    fitted: FitResult,
+    fitted: FitResult[TwoTower],
     products: dict[str, np.ndarray],
     out: Path,
     seconds: dict[str, float],
@@ -123,7 +125,7 @@ def _write(
 
 
 def _parity(
-    definition: FeatureDefinition, encoder: Encoder, fitted: FitResult, products: dict[str, np.ndarray]
+    definition: FeatureDefinition, encoder: Encoder, fitted: FitResult[TwoTower], products: dict[str, np.ndarray]
 ) -> dict[str, bytes]:
     """Invented customers, from raw rows to ranked products, as torch answers for them."""
     tables, examples = invent(definition, encoder, PARITY_CUSTOMERS, seed=0)

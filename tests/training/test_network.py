@@ -11,9 +11,10 @@ import torch
 
 from recsys.errors import ConfigError, DataError
 from recsys.features.encoder import ArrayShape
-from recsys.two_tower import ModelConfig
+from recsys.two_tower import ModelConfig, TwoTower
 from training.export import product_vectors, torch_ranking, torch_vectors
-from training.network import FitResult, LossConfig, TrainingConfig, fit_two_tower
+from training.loop import FitResult, TrainingConfig
+from training.network import LossConfig, fit_two_tower
 
 PRODUCTS, CUSTOMERS = 12, 240
 SHAPE = ArrayShape((), 0, 0, True, 0, 0, 0, PRODUCTS + 2, (), 0, 0)
@@ -34,7 +35,7 @@ def checkerboard(rows: int = CUSTOMERS, seed: int = 0) -> dict[str, Any]:
     return {"arrays": {"holdings": holdings}, "targets": targets, "excluded": np.stack(held)}
 
 
-def fit(directory: Path, **changes: Any) -> FitResult:
+def fit(directory: Path, **changes: Any) -> FitResult[TwoTower]:
     training = changes.pop("training", {})
     loss = changes.pop("loss", LossConfig())
     settings: dict[str, Any] = {
@@ -52,7 +53,7 @@ def fit(directory: Path, **changes: Any) -> FitResult:
     return fit_two_tower(**settings | checkerboard() | changes)
 
 
-def same_weights(a: FitResult, b: FitResult) -> bool:
+def same_weights(a: FitResult[TwoTower], b: FitResult[TwoTower]) -> bool:
     first, second = a.model.state_dict(), b.model.state_dict()
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
