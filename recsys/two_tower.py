@@ -60,7 +60,7 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = config
         self.shape = shape
-        self.ids = _table(shape.products, config.dim)
+        self.ids = small_table(shape.products, config.dim)
         self.product_tower = ProductTower(config, shape, log_popularity)
         self.customer_tower = CustomerTower(config, shape)
         self.log_scale = nn.Parameter(
@@ -117,10 +117,10 @@ class CustomerTower(nn.Module):
         if not (shape.categories or shape.numbers or shape.tags or shape.holdings or shape.history):
             raise DataError("two-tower: the customer side has no profile, no holdings and no history to learn from")
         self.attributes = Attributes(config, shape.categories, shape.numbers, shape.tags)
-        self.holdings = _linear(shape.products, config.dim, bias=False) if shape.holdings else None
+        self.holdings = small_linear(shape.products, config.dim, bias=False) if shape.holdings else None
         self.dropout = nn.Dropout(config.dropout)
         separate = not config.share_products and (shape.holdings or shape.history)
-        self.own_ids = _table(shape.products, config.dim) if separate else None
+        self.own_ids = small_table(shape.products, config.dim) if separate else None
         self.history = HistoryPooling(config, shape) if shape.history else None
         self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.layers)))
 
@@ -155,16 +155,16 @@ class HistoryPooling(nn.Module):
         super().__init__()
         self.position = nn.Parameter(-_RECENCY * torch.arange(shape.history - 1, -1, -1.0))
         several = shape.kinds > FIRST + 1
-        self.kind = _table(shape.kinds, config.dim) if several else None
+        self.kind = small_table(shape.kinds, config.dim) if several else None
         self.kind_weight = nn.Embedding(shape.kinds, 1) if several else None
-        self.age = _table(shape.ages, config.dim) if shape.ages else None
+        self.age = small_table(shape.ages, config.dim) if shape.ages else None
         self.age_weight = nn.Embedding(shape.ages, 1) if shape.ages else None
         for weight in (self.kind_weight, self.age_weight):
             if weight is not None:
                 nn.init.zeros_(weight.weight)
         counted = several and shape.kinds * shape.products <= _MOST_PAIRS
         self.products = shape.products
-        self.pairs = _table(shape.kinds * shape.products, config.dim) if counted else None
+        self.pairs = small_table(shape.kinds * shape.products, config.dim) if counted else None
         falling = -_RECENCY * torch.arange(float(max(shape.ages, 1))).repeat(max(shape.kinds, 1), 1)
         self.decay = nn.Parameter(falling) if counted else None
 
@@ -244,11 +244,11 @@ class Attributes(nn.Module):
         self.prefix = prefix
         self.any = bool(categories or numbers or tags)
         sizes = [min(config.category_dim, round(1.6 * count**0.56)) for count in categories]
-        self.categories = nn.ModuleList(_table(*both) for both in zip(categories, sizes, strict=True))
+        self.categories = nn.ModuleList(small_table(*both) for both in zip(categories, sizes, strict=True))
         self.numbers = numbers
         width = sum(sizes) + 2 * numbers
-        self.join = _linear(width, config.dim) if width else None
-        self.tags = _table(tags, config.dim) if tags else None
+        self.join = small_linear(width, config.dim) if width else None
+        self.tags = small_table(tags, config.dim) if tags else None
 
     def forward(self, arrays: dict[str, Tensor]) -> Tensor:
         """categories int32 [N, C]; numbers, missing float32 [N, M]; tags int32 [N, K], 0 for none → [N, dim]."""
@@ -277,14 +277,14 @@ def _total(parts: list[Tensor]) -> Tensor:
     return sum(parts[1:], start=parts[0])
 
 
-def _table(rows: int, dim: int) -> nn.Embedding:
+def small_table(rows: int, dim: int) -> nn.Embedding:
     """An embedding that starts small: Adam then turns directions in the first steps (measured)."""
     table = nn.Embedding(rows, dim)
     nn.init.normal_(table.weight, std=0.02)
     return table
 
 
-def _linear(inputs: int, dim: int, bias: bool = True) -> nn.Linear:
+def small_linear(inputs: int, dim: int, bias: bool = True) -> nn.Linear:
     """A linear map whose output starts as small as an embedding, so that no part drowns another in the first steps."""
     layer = nn.Linear(inputs, dim, bias=bias)
     nn.init.normal_(layer.weight, std=0.02 / math.sqrt(inputs))

@@ -39,6 +39,7 @@ def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
     folder = tmp_path_factory.mktemp("small_bank")
     lake, out = str(folder / "lake"), str(folder / "bundles")
     quick = ["--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
+    quick += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
     for words in (
         ["data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2"],
         ["train", "demo", "--lake", lake, "--out", out, *quick],

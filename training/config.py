@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig
@@ -13,6 +13,7 @@ from recsys.features.examples import EvaluationConfig
 from recsys.shipped import find
 from recsys.strict_yaml import read_yaml, validate
 from recsys.two_tower import ModelConfig
+from training.adoption import AdoptionConfig
 from training.loop import TrainingConfig
 from training.network import LossConfig
 
@@ -42,7 +43,16 @@ class Config(BaseModel):
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    adoption: AdoptionConfig | None = None
+    """Probabilities by horizon; they are not built without this section, which needs the temporal protocol."""
     serving: ServingConfig = ServingConfig()
+
+    @model_validator(mode="after")
+    def _adoption_needs_time(self) -> Self:
+        if self.adoption and self.evaluation.protocol != "temporal":
+            protocol = self.evaluation.protocol
+            raise ValueError(f"adoption needs evaluation.protocol: temporal, not {protocol}; leave the section out")
+        return self
 
 
 def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Config:

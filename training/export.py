@@ -5,6 +5,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from typing import Protocol
 
 import numpy as np
 import onnx
@@ -12,6 +13,7 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor, nn
 
+from recsys.adoption import AdoptionModel
 from recsys.bundle import write_item_table
 from recsys.features.encoder import FIRST, ArrayShape
 from recsys.two_tower import TwoTower
@@ -34,15 +36,15 @@ def export_two_tower(
     vectors = product_vectors(model, products)
     table = write_item_table(product_ids, vectors)
     return {
-        "recommender/customer.onnx": _export(_CustomerGraph(model), _customer_example(shape)),
-        "recommender/product.onnx": _export(_ProductGraph(model), _first_rows(products)),
+        "recommender/customer.onnx": export_customer(model, shape),
+        "recommender/product.onnx": export_product(model, products),
         "recommender/rank.onnx": rank_graph(vectors.shape[1]),
         **table,
     }
 
 
 @torch.no_grad()
-def torch_vectors(model: TwoTower, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def torch_vectors(model: TwoTower | AdoptionModel, arrays: dict[str, np.ndarray]) -> np.ndarray:
     """Customer arrays → float32 [N, D], as the trained model answers."""
     model.eval()
     table = model.held_table()
@@ -55,7 +57,7 @@ def torch_vectors(model: TwoTower, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @torch.no_grad()
-def product_vectors(model: TwoTower, products: dict[str, np.ndarray]) -> np.ndarray:
+def product_vectors(model: TwoTower | AdoptionModel, products: dict[str, np.ndarray]) -> np.ndarray:
     """Product arrays → float32 [P, D], as the trained model answers."""
     model.eval()
     return model.product({name: torch.from_numpy(np.array(values)) for name, values in products.items()}).numpy()
@@ -106,13 +108,33 @@ def rank_graph(dimensions: int) -> bytes:
     ]
     lowest = helper.make_tensor("lowest", TensorProto.FLOAT, [], [-np.inf])
     graph = helper.make_graph(nodes, "rank", inputs, outputs, [lowest])
-    return _serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+    return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+
+
+class Towers(Protocol):
+    """What has a customer tower and a product tower: the recommender, and the adoption model on such towers."""
+
+    def held_table(self) -> Tensor: ...
+
+    def customer(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor: ...
+
+    def product(self, arrays: dict[str, Tensor]) -> Tensor: ...
+
+
+def export_customer(model: Towers, shape: ArrayShape) -> bytes:
+    """Graph of the customer tower: customer arrays → `vector` [N, D]."""
+    return _export(_CustomerGraph(model), _customer_example(shape))
+
+
+def export_product(model: Towers, products: dict[str, np.ndarray]) -> bytes:
+    """Graph of the product tower: product arrays, such as these, → `vector` [P, D]."""
+    return _export(_ProductGraph(model), _first_rows(products))
 
 
 class _CustomerGraph(nn.Module):
     """The customer tower with the table of held products worked out."""
 
-    def __init__(self, model: TwoTower) -> None:
+    def __init__(self, model: Towers) -> None:
         super().__init__()
         self.model = model
         self.register_buffer("held_products", model.held_table().detach())
@@ -122,7 +144,7 @@ class _CustomerGraph(nn.Module):
 
 
 class _ProductGraph(nn.Module):
-    def __init__(self, model: TwoTower) -> None:
+    def __init__(self, model: Towers) -> None:
         super().__init__()
         self.model = model
 
@@ -156,10 +178,10 @@ def _export(graph: nn.Module, example: dict[str, Tensor]) -> bytes:
     finally:
         logger.setLevel(level)
     assert program is not None
-    return _serialise(program.model_proto)
+    return serialise(program.model_proto)
 
 
-def _serialise(model: onnx.ModelProto) -> bytes:
+def serialise(model: onnx.ModelProto) -> bytes:
     """Checked, without what names files, versions or passing values, in one order of bytes."""
     model.ir_version = _IR_VERSION
     model.producer_name, model.producer_version, model.doc_string = "recsys", "", ""

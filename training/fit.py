@@ -10,16 +10,19 @@ import numpy as np
 import yaml
 
 from recsys.bundle import parity_record, write_bundle
+from recsys.features.adoption_examples import adoption_cuts
 from recsys.features.definition import FeatureDefinition, define
 from recsys.features.encoder import Encoder
-from recsys.features.examples import cuts
+from recsys.features.examples import cuts, last_day
 from recsys.features.features import features
 from recsys.features.invent import invent
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.two_tower import TwoTower
+from training.adoption import Adoption, fit_adoption
 from training.config import Config
 from training.export import export_two_tower, torch_ranking, torch_vectors
+from training.export_adoption import export_adoption
 from training.leaks import without_history
 from training.loop import FitResult
 from training.network import fit_two_tower
@@ -71,17 +74,56 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress) -> Path:
         progress=progress,
     )
     seconds["fit"] = fitted.seconds
+    began = time.perf_counter()
+    adoption = _adoption(config, lake, definition, encoder, products, work, progress)
+    if adoption:
+        seconds["adoption"] = time.perf_counter() - began
     sizes = {"train_examples": len(learning.weights), "validation_examples": len(held_out.weights)}
-    bundle = _write(config, lake, definition, encoder, fitted, products, out, seconds, sizes)
+    bundle = _write(config, lake, definition, encoder, fitted, adoption, products, out, seconds, sizes)
     shutil.rmtree(work)
     return bundle
 
 
 def first_unseen_day(config: Config, lake: Lake) -> date | None:
-    """The first day that belongs to validation or test, None for protocols that do not split by time."""
+    """The first day that belongs to validation or test, None for protocols that do not split by time.
+
+    With adoption, whose test begins half a year before the end or so, it is the earlier of both.
+    """
     if config.evaluation.protocol != "temporal":
         return None
-    return cuts(config.evaluation, lake.as_of)["validation"][0]
+    day = cuts(config.evaluation, lake.as_of)["validation"][0]
+    if config.adoption is None:
+        return day
+    last = last_day(config.evaluation, lake.as_of)
+    own = adoption_cuts(config.adoption.horizons_months, config.adoption.snapshots, last)
+    return min(day, own["test"][0])
+
+
+def _adoption(
+    config: Config,
+    lake: Lake,
+    definition: FeatureDefinition,
+    encoder: Encoder,
+    products: dict[str, np.ndarray],
+    work: Path,
+    progress: Progress,
+) -> Adoption | None:
+    if config.adoption is None:
+        return None
+    return fit_adoption(
+        config.adoption,
+        lake,
+        definition,
+        encoder,
+        products,
+        until=last_day(config.evaluation, lake.as_of),
+        model=config.model,
+        training=config.training,
+        seed=config.seed,
+        threads=config.threads,
+        work=work / "adoption",
+        progress=progress,
+    )
 
 
 def _write(
@@ -90,6 +132,7 @@ def _write(
     definition: FeatureDefinition,
     encoder: Encoder,
     fitted: FitResult[TwoTower],
+    adoption: Adoption | None,
     products: dict[str, np.ndarray],
     out: Path,
     seconds: dict[str, float],
@@ -104,6 +147,12 @@ def _write(
         "without_history": without_history(lake, definition),
         **sizes,
     }
+    if adoption:
+        report["adoption"] = {
+            "best_epoch": adoption.fitted.best_epoch,
+            "log_likelihood": adoption.fitted.metric,
+            "train_examples": adoption.examples,
+        }
     parts = {
         "features": {
             "config.yaml": yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),
@@ -114,6 +163,15 @@ def _write(
         "parity": _parity(definition, encoder, fitted, products),
         "report": {"report/metrics.json": _json(report)},
     }
+    if adoption and config.adoption:
+        parts["adoption"] = export_adoption(
+            adoption.fitted.model,
+            encoder.shape,
+            products,
+            config.adoption.horizons_months,
+            adoption.knots,
+            encoder.encode(features(*invent(definition, encoder, PARITY_CUSTOMERS, seed=0), definition)),
+        )
     about = {
         "identity": lake.identity(),
         "version": lake.version,

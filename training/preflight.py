@@ -5,11 +5,13 @@ from typing import get_args
 import polars as pl
 
 from recsys.errors import ConfigError, DataError
+from recsys.features.adoption_examples import adoption_cuts, adoption_examples, labels_end
 from recsys.features.definition import FeatureDefinition, define
-from recsys.features.examples import Part, cuts, protocol_examples
+from recsys.features.examples import Part, cuts, last_day, protocol_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from recsys.metrics import metric_names
+from training.adoption import check_memory, too_short
 from training.config import Config
 from training.evaluate import KS, group_of
 from training.fit import first_unseen_day
@@ -34,7 +36,7 @@ def preflight(config: Config, lake: Lake) -> list[str]:
     lines = [_source(lake), *_inputs(lake, definition), *_split(config, lake)]
     group = group_of(lake, config)
     lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
-    return [*lines, *_examples(config, lake, definition)]
+    return [*lines, *_examples(config, lake, definition), *_adoption(config, lake)]
 
 
 def check_metric(metric: str, where: str) -> None:
@@ -97,6 +99,35 @@ def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list
             )
         lines.append(f"{part}: about {round(count * share):,} examples")
     return lines
+
+
+def _adoption(config: Config, lake: Lake) -> list[str]:
+    """What adoption would learn from; refused where the dated past is too short or nothing was acquired in it."""
+    if config.adoption is None:
+        return []
+    check_memory(config.adoption, lake.tables["products"].rows)
+    horizons, until = config.adoption.horizons_months, last_day(config.evaluation, lake.as_of)
+    days = adoption_cuts(horizons, config.adoption.snapshots, until)
+    looked_at = range(min(SAMPLE, lake.buckets))
+    acquired, over = dict.fromkeys(days, 0), 0
+    for bucket in looked_at:
+        tables = lake.bucket(bucket)
+        for part, cuts_of_part in days.items():
+            found = adoption_examples(tables, horizons, cuts_of_part, labels_end(days, part, until))
+            acquired[part] += int(found["targets"].list.len().sum())
+            over += int((found["finished"] == len(horizons)).sum()) if part == "train" else 0
+    if len(looked_at) == lake.buckets:
+        if not over:
+            raise DataError(f"{lake.path}: adoption: {too_short(config.adoption, days)}")
+        for part, count in acquired.items():
+            if not count:
+                raise DataError(f"{lake.path}: adoption: nothing was acquired after the {part} cut, {days[part][-1]}")
+    months, share = ", ".join(map(str, horizons)), lake.buckets / len(looked_at)
+    return [
+        f"adoption: within {months} months; {len(days['train'])} cuts from {days['train'][0]} for training, "
+        f"{days['validation'][0]} for calibration, {days['test'][0]} for test; acquisitions after them: about "
+        + ", ".join(f"{round(count * share):,} ({part})" for part, count in acquired.items())
+    ]
 
 
 def _refuse_leaks(config: Config, definition: FeatureDefinition, rows: pl.DataFrame) -> None:

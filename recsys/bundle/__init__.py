@@ -1,17 +1,21 @@
 """The only reader and writer of bundles: what training passes on, and everything else reads."""
 
+from recsys.bundle.adoption import Adoption, adoption_part
 from recsys.bundle.bundle import Bundle, write_bundle
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import write_item_table
 from recsys.bundle.parity import Check, parity_record, verify
-from recsys.bundle.recommender import Recommender, customer_ports, product_ports
+from recsys.bundle.recommender import Recommender
+from recsys.bundle.towers import customer_ports, product_ports
 
 __all__ = [
+    "Adoption",
     "Bundle",
     "Check",
     "Graph",
     "Port",
     "Recommender",
+    "adoption_part",
     "customer_ports",
     "parity_record",
     "product_ports",

@@ -21,9 +21,14 @@ def write_item_table(products: Sequence[str], vectors: np.ndarray) -> dict[str, 
         raise BundleError(
             f"{PRODUCT_VECTORS}: finite float32 [{len(ids)}, D] is expected, got {vectors.dtype} {vectors.shape}"
         )
+    return {PRODUCT_IDS: canonical_json(ids), PRODUCT_VECTORS: array_file(vectors)}
+
+
+def array_file(values: np.ndarray) -> bytes:
+    """The .npy file of an array."""
     stream = io.BytesIO()
-    np.save(stream, np.ascontiguousarray(vectors), allow_pickle=False)
-    return {PRODUCT_IDS: canonical_json(ids), PRODUCT_VECTORS: stream.getvalue()}
+    np.save(stream, np.ascontiguousarray(values), allow_pickle=False)
+    return stream.getvalue()
 
 
 def read_ids(content: bytes, where: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The parity record of a bundle, and its replay: do the ONNX graphs still answer as the trained model did?"""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from recsys.bundle.adoption import PART as ADOPTION
+from recsys.bundle.adoption_parity import adoption_graphs, adoption_replay
 from recsys.bundle.bundle import ENCODER, Bundle
+from recsys.bundle.checks import Check, checked
 from recsys.bundle.frames import read_frames, write_frames
 from recsys.bundle.manifest import canonical_json
-from recsys.bundle.recommender import Recommender, customer_graph, item_table, product_graph, product_ports, rank_graph
+from recsys.bundle.recommender import Recommender, customer_graph, item_table, product_graph, rank_graph
+from recsys.bundle.towers import product_ports
 from recsys.errors import BundleError, DataError, RecsysError
 from recsys.features.encoder import FIRST
 from recsys.features.features import EXAMPLE, features
@@ -23,15 +27,6 @@ BATCHES = (1, 7, 512)
 TOLERANCE = 1e-5
 """Largest difference, relative to the largest expected magnitude where that is above 1."""
 TOP = 10
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was checked, whether it holds, and what was found."""
-
-    name: str
-    ok: bool
-    detail: str
 
 
 def parity_record(
@@ -75,7 +70,8 @@ def verify(path: Path | str) -> list[Check]:
 
     Files and hashes; definition and encoder; names, dtypes and shapes of each graph; the item table; then the
     parity record from raw rows to ranked products at batch 1, 7 and 512: vectors and scores to 1e-5, the same
-    ten products but for ties within 1e-5, and equal bits at every batch size.
+    ten products but for ties within 1e-5, and equal bits at every batch size. Where there is a part `adoption`, its
+    graphs and its probabilities likewise.
     """
     try:
         bundle = Bundle.load(path)
@@ -90,21 +86,16 @@ def verify(path: Path | str) -> list[Check]:
         ("product.onnx", _product_graph),
         ("rank.onnx", lambda b: _ports(rank_graph(b, len(b.encoder.products), _width(b)).inputs)),
     ):
-        checks.append(_checked(name, check, bundle))
+        checks.append(checked(name, check, bundle))
+    if ADOPTION in bundle.contents.parts:
+        checks.append(checked("adoption graphs", adoption_graphs, bundle))
     if all(check.ok for check in checks):
         checks += _replay(bundle)
+        if ADOPTION in bundle.contents.parts:
+            checks += adoption_replay(bundle, *invented(bundle), BATCHES, TOLERANCE)
     else:
         checks.append(Check("parity", False, "not replayed, because a check above failed"))
     return checks
-
-
-def _checked(name: str, check: Callable[[Bundle], str], bundle: Bundle) -> Check:
-    try:
-        return Check(name, True, check(bundle))
-    except RecsysError as error:
-        return Check(name, False, str(error))
-    except Exception as error:  # whatever breaks here is a fault of the bundle, and reported as one
-        return Check(name, False, f"{type(error).__name__}: {error}")
 
 
 def _features(bundle: Bundle) -> str:
@@ -164,10 +155,15 @@ class _Answers:
     index: np.ndarray
 
 
+def invented(bundle: Bundle) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+    """Tables and examples of the record's invented customers."""
+    tables = read_frames(bundle.read(TABLES), str(bundle.path / TABLES))
+    return tables, read_frames(bundle.read(EXAMPLES), str(bundle.path / EXAMPLES))["examples"]
+
+
 def _replay(bundle: Bundle) -> Iterator[Check]:
     try:
-        tables = read_frames(bundle.read(TABLES), str(bundle.path / TABLES))
-        examples = read_frames(bundle.read(EXAMPLES), str(bundle.path / EXAMPLES))["examples"]
+        tables, examples = invented(bundle)
         expected = _Expected.read(bundle, examples.height)
         recommender = Recommender(bundle)
         answers = {batch: _answer(recommender, tables, examples, batch) for batch in BATCHES}

@@ -8,8 +8,9 @@ import polars as pl
 from recsys.bundle.bundle import CONFIG, Bundle
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import PRODUCT_IDS, PRODUCT_VECTORS, read_ids, read_vectors
+from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vectors
 from recsys.errors import BundleError, DataError
-from recsys.features.encoder import FIRST, Encoder
+from recsys.features.encoder import FIRST
 from recsys.features.features import features
 
 CUSTOMER_GRAPH = "recommender/customer.onnx"
@@ -48,17 +49,7 @@ class Recommender:
 
     def vectors_from_rows(self, rows: pl.DataFrame) -> np.ndarray:
         """float32 [N, D] from feature rows. Raises DataError if a row gives no finite vector."""
-        vectors = np.empty((rows.height, self.product_vectors.shape[1]), dtype=np.float32)
-        for start in range(0, rows.height, BATCH):
-            part = rows.slice(start, BATCH)
-            (vectors[start : start + BATCH],) = self._customer.run(self.encoder.encode(part))
-        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-        if len(broken):
-            raise DataError(
-                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite vector "
-                f"(first: {rows['customer_id'][int(broken[0])]})"
-            )
-        return vectors
+        return tower_vectors(self._customer, self.encoder, rows, self.product_vectors.shape[1])
 
     def scores(self, vectors: np.ndarray) -> np.ndarray:
         """float32 [N, P]: every product's score, columns in the order of `products`; the same bits as `rank` gives."""
@@ -199,12 +190,12 @@ def item_table(bundle: Bundle) -> tuple[list[str], np.ndarray]:
 
 def customer_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
     """The customer tower: the encoder's customer arrays → `vector` [N, D]."""
-    return _tower(bundle, CUSTOMER_GRAPH, customer_ports(bundle.encoder), dimensions, threads)
+    return tower(bundle, CUSTOMER_GRAPH, customer_ports(bundle.encoder), dimensions, threads)
 
 
 def product_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
     """The product tower: the encoder's product arrays → `vector` [P, D]."""
-    return _tower(bundle, PRODUCT_GRAPH, product_ports(bundle.encoder), dimensions, threads)
+    return tower(bundle, PRODUCT_GRAPH, product_ports(bundle.encoder), dimensions, threads)
 
 
 def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1) -> Graph:
@@ -217,37 +208,6 @@ def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1)
     }
     outputs = {"scores": Port("float32", (None, None)), "index": Port("int64", (None, None))}
     return Graph(bundle.read(RANK_GRAPH), str(bundle.path / RANK_GRAPH), inputs, outputs, threads)
-
-
-def customer_ports(encoder: Encoder) -> dict[str, Port]:
-    """The customer arrays that `Encoder.encode` gives, and so the inputs of the customer tower."""
-    shape = encoder.shape
-    ports = _side_ports("", len(shape.categories), shape.numbers, encoder.customer.tag_width if shape.tags else 0)
-    if shape.holdings:
-        ports["holdings"] = Port("float32", (None, shape.products))
-    if shape.history:
-        names = ("history", "history_kind", "history_age") if shape.ages else ("history", "history_kind")
-        ports |= {name: Port("int32", (None, shape.history)) for name in names}
-    return ports
-
-
-def product_ports(encoder: Encoder) -> dict[str, Port]:
-    """The product arrays that `Encoder.encode_products` gives, and so the inputs of the product tower."""
-    shape = encoder.shape
-    width = encoder.product.tag_width if shape.product_tags else 0
-    side = _side_ports("product_", len(shape.product_categories), shape.product_numbers, width)
-    return {"product": Port("int32", (None,)), **side}
-
-
-def _side_ports(prefix: str, categories: int, numbers: int, tags: int) -> dict[str, Port]:
-    sizes = {"categories": ("int32", categories), "numbers": ("float32", numbers), "missing": ("float32", numbers)}
-    sizes["tags"] = ("int32", tags)
-    return {f"{prefix}{name}": Port(dtype, (None, size)) for name, (dtype, size) in sizes.items() if size}
-
-
-def _tower(bundle: Bundle, path: str, inputs: dict[str, Port], dimensions: int, threads: int) -> Graph:
-    outputs = {"vector": Port("float32", (None, dimensions))}
-    return Graph(bundle.read(path), str(bundle.path / path), inputs, outputs, threads)
 
 
 def _exclude_held(bundle: Bundle) -> bool:

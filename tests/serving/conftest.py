@@ -36,7 +36,7 @@ def small_bundle(small_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from training.config import load_config
     from training.fit import train
 
-    quick = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=1"]
+    quick = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=1", "adoption=null"]
     out = tmp_path_factory.mktemp("bundles")
     return train(load_config("demo", quick), Lake.open(small_lake), out, lambda done, total, what: None)
 

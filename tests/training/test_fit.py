@@ -25,7 +25,7 @@ from training.evaluate import evaluate, outcome_on_test
 from training.fit import train
 from training.preflight import preflight
 
-QUICK = ["training.epochs=1", "evaluation.snapshots=2"]
+QUICK = ["training.epochs=1", "evaluation.snapshots=2", "adoption.epochs=1", "adoption.snapshots=6"]
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -40,7 +40,7 @@ def test_the_same_lake_and_configuration_give_the_same_bundle(small_bank: SmallB
 
 
 def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
-    settings = ["training.epochs=3", "evaluation.snapshots=2"]
+    settings = [*QUICK[1:], "training.epochs=3"]
     undisturbed = train(load_config("demo", settings), Lake.open(small_bank.lake), tmp_path / "calm", silent)
     out = tmp_path / "killed"
     sets = [word for key in settings for word in ("--set", key)]
@@ -80,7 +80,7 @@ def test_what_happens_after_the_validation_horizon_does_not_reach_the_bundle(
         Bundle.load(small_bank.bundle),
         Bundle.load(train(load_config("demo", QUICK), other, tmp_path, silent)),
     )
-    for part in ("features", "recommender", "parity"):
+    for part in ("features", "recommender", "parity", "adoption"):
         assert first.manifest["parts"][part]["hash"] == second.manifest["parts"][part]["hash"], part
 
 
