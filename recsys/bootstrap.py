@@ -1,6 +1,6 @@
 """Percentile bootstrap intervals of means over customers, alone and paired."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,17 +117,22 @@ def _by_customer(table: np.ndarray, groups: np.ndarray | Sequence[str] | None) -
     return np.stack(sums, axis=1), sizes
 
 
-def _resampled_means(sums: np.ndarray, sizes: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
-    """Means [samples, M]: how often each customer was drawn, times what the customer brings."""
-    customers = len(sizes)
-    brought = np.column_stack([sums, sizes])
-    means = np.empty((samples, sums.shape[1]))
+def resampling_weights(customers: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each customer is drawn, float64 [S, customers], in parts of a bounded size that sum to `samples` rows.
+
+    For statistics that are no means over rows; whoever uses them brings each customer's sums.
+    """
     height = max(1, CELLS // customers)
     for start in range(0, samples, height):
         count = min(height, samples - start)
         drawn = rng.integers(0, customers, size=(count, customers))
         drawn += np.arange(count)[:, None] * customers
         weights = np.bincount(drawn.ravel(), minlength=count * customers).reshape(count, customers)
-        totals = weights.astype(np.float64) @ brought
-        means[start : start + count] = totals[:, :-1] / totals[:, -1:]
-    return means
+        yield weights.astype(np.float64)
+
+
+def _resampled_means(sums: np.ndarray, sizes: np.ndarray, samples: int, rng: np.random.Generator) -> np.ndarray:
+    """Means [samples, M]: how often each customer was drawn, times what the customer brings."""
+    brought = np.column_stack([sums, sizes])
+    totals = np.concatenate([weights @ brought for weights in resampling_weights(len(sizes), samples, rng)])
+    return totals[:, :-1] / totals[:, -1:]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Bundle, Recommender
+from recsys.bundle import Adoption, Bundle, Recommender
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
@@ -33,6 +33,7 @@ class Answers:
         self.lake = lake
         self.as_of = as_of
         self.recommender = Recommender(bundle)
+        self.adoption = Adoption.of(bundle)
         self.products: Mapping[str, int] = {product: i for i, product in enumerate(self.recommender.products)}
         self._kept: OrderedDict[str, _Customer] = OrderedDict()
         self.contract = CustomerContract(bundle.definition, lake, self.products, as_of)
@@ -53,10 +54,24 @@ class Answers:
         customer = self._known(question.customer_id) if question.customer_id is not None else self._own(question)
         allowed = self.recommender.allowed(customer.rows, question.exclude, question.candidates)
         scores, index = self.recommender.rank(customer.vectors, allowed, question.k)
-        found = [(self.recommender.products[i], float(score)) for i, score in zip(index[0], scores[0], strict=True)]
-        ranked = enumerate((pair for pair in found if pair[1] > -math.inf), start=1)
-        items = [{"rank": rank, "product_id": product, "score": score} for rank, (product, score) in ranked]
+        listed = scores[0] > -math.inf
+        index, found = index[:, listed], scores[0][listed].tolist()
+        products = [self.recommender.products[i] for i in index[0]]
+        pairs = enumerate(zip(products, found, strict=True), start=1)
+        items: list[dict[str, Any]] = [
+            {"rank": rank, "product_id": product, "score": score} for rank, (product, score) in pairs
+        ]
+        if self.adoption and customer.adoption is not None:
+            when = self.adoption.asked(customer.rows, customer.adoption, index)[0]
+            for item, values in zip(items, when.tolist(), strict=True):
+                item["probability"] = self._by_horizon(values)
         return {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id, "items": items}
+
+    def _by_horizon(self, values: list[float]) -> dict[str, float] | None:
+        """By horizon, such as {"1m": .01, …}; None for a product that the customer holds."""
+        if self.adoption is None or math.isnan(values[0]):
+            return None
+        return {f"{months}m": value for months, value in zip(self.adoption.horizons_months, values, strict=True)}
 
     def warm_up(self) -> None:
         """Answer one invented question, so that the first caller does not wait for compilation and caches."""
@@ -90,13 +105,15 @@ class Answers:
 
     def _seen(self, customer_id: str, tables: dict[str, pl.DataFrame]) -> "_Customer":
         rows = features(tables, scoring_examples([customer_id], self.as_of), self.bundle.definition)
-        return _Customer(customer_id, rows, self.recommender.vectors_from_rows(rows))
+        adoption = self.adoption.vectors_from_rows(rows) if self.adoption else None
+        return _Customer(customer_id, rows, self.recommender.vectors_from_rows(rows), adoption)
 
 
 @dataclass(frozen=True)
 class _Customer:
-    """A customer as the recommender sees them: one feature row and its vector, float32 [1, D]."""
+    """A customer as the bundle sees them: one feature row and its vectors, float32 [1, D]."""
 
     customer_id: str
     rows: pl.DataFrame
     vectors: np.ndarray
+    adoption: np.ndarray | None

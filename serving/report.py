@@ -98,15 +98,31 @@ def _quality(console: Console, evaluation: Mapping[str, Any]) -> None:
         console.print("An interval that excludes 0 (*) is a difference beyond chance.")
     for name, reason in evaluation.get("refused", {}).items():
         console.print(f"Not compared with {name}: {reason}")
+    if evaluation.get("adoption"):
+        _when(console, evaluation["adoption"])
     console.print()
 
 
-def _interval(metric: Mapping[str, float] | None, signed: bool = False) -> str:
+def _when(console: Console, adoption: Mapping[str, Any]) -> None:
+    """Calibration of the probabilities by horizon, and what they know beyond the products' base rates."""
+    console.print()
+    title = f"When: acquired within …, {adoption['customers']:,} customers, every product they do not hold"
+    columns = ["within", "acquired", "calibration error", "of base rates", "Brier skill", "AUC"]
+    table = _table(console, title, columns)
+    for horizon, entry in adoption["horizons"].items():
+        model, base = entry["model"], entry["base_rate"]
+        skill = _interval(entry["brier_skill"])
+        cells = [_interval(model["ece"], digits=4), f"{base['ece']['value']:.4f}", skill, _interval(model["auc"])]
+        table.add_row(f"{horizon[:-1]} month{'' if horizon == '1m' else 's'}", f"{entry['acquired']:.2%}", *cells)
+    console.print(table)
+
+
+def _interval(metric: Mapping[str, float] | None, signed: bool = False, digits: int = 3) -> str:
     if not metric:
         return "-"
     value, low, high = metric["value"], metric["low"], metric["high"]
     if not signed:
-        return f"{value:.3f} ({low:.3f} to {high:.3f})"
+        return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
     return f"{value:+.3f} ({low:+.3f} to {high:+.3f}){'*' if low > 0 or high < 0 else ' '}"
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from recsys.bundle import Bundle, Recommender
+from recsys.bundle import Adoption, Bundle, Recommender
 from recsys.durable import rename
 from recsys.errors import ConfigError, DataError
 from recsys.features.examples import scoring_examples
+from recsys.features.features import features
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from serving.source import check_fits, scoring_day
@@ -84,28 +85,41 @@ def score(
 
 
 def recommendations(
-    recommender: Recommender, tables: dict[str, pl.DataFrame], as_of: date | None, top: int
+    recommender: Recommender,
+    adoption: Adoption | None,
+    tables: dict[str, pl.DataFrame],
+    as_of: date | None,
+    top: int,
 ) -> tuple[pl.DataFrame, int]:
-    """For every customer of a bucket the columns `COLUMNS` but for the bundle; and how many customers that is."""
+    """For every customer of a bucket the columns of a file but for the bundle; and how many customers that is."""
     customers = tables["customers"]["customer_id"].unique().sort()
     if customers.is_empty():
-        return pl.DataFrame(schema={name: dtype for name, dtype in COLUMNS.items() if name != "bundle_id"}), 0
+        return pl.DataFrame(schema={n: dtype for n, dtype in columns(adoption).items() if n != "bundle_id"}), 0
     k = min(top, len(recommender.products))
-    return recommender.recommend(tables, scoring_examples(customers, as_of), k), len(customers)
+    rows = features(tables, scoring_examples(customers, as_of), recommender.definition)
+    ranked = recommender.ranked(rows, recommender.vectors_from_rows(rows), k)
+    return ranked if adoption is None else adoption.beside(ranked, rows), len(customers)
+
+
+def columns(adoption: Adoption | None) -> dict[str, Any]:
+    """Name and type of every column of a file: `COLUMNS`, then the probabilities where the bundle has them."""
+    return COLUMNS | dict.fromkeys(adoption.columns if adoption else (), pl.Float32)
 
 
 def _write_buckets(
     bundle: Bundle, lake: Lake, run: dict[str, Any], files: list[Path], progress: Progress | None
 ) -> None:
-    recommender = Recommender(bundle)
+    recommender, adoption = Recommender(bundle), Adoption.of(bundle)
     for bucket, file in enumerate(files):
         if progress:
             progress(bucket, len(files), "buckets")
         if file.exists():
             continue
-        rows, customers = recommendations(recommender, lake.bucket(bucket), _day(run["as_of"]), run["top"])
+        rows, customers = recommendations(recommender, adoption, lake.bucket(bucket), _day(run["as_of"]), run["top"])
         rows = rows.with_columns(pl.lit(bundle.bundle_id).alias("bundle_id"))
-        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()).sort("customer_id", "rank")
+        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in columns(adoption).items()).sort(
+            "customer_id", "rank"
+        )
         _publish_parquet(file, rows, customers)
     if progress:
         progress(len(files), len(files), "buckets")

@@ -12,6 +12,7 @@ from recsys.progress import progress_bar
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from recsys.lake.store import Lake
     from training.config import Config
@@ -175,3 +176,25 @@ def _print(report: dict[str, Any]) -> None:
     console.print(table)
     for name, reason in report["refused"].items():
         console.print(f"not fitted: {name}: {reason}")
+    if "adoption" in report:
+        console.print(_adoption(report["adoption"]))
+
+
+def _adoption(report: dict[str, Any]) -> "Table":
+    """The adoption part on its test cut, beside the base rate of each product."""
+    from rich.table import Table
+
+    title = f"adoption: {report['customers']:,} customers, {report['pairs']:,} products not held, value [95 % interval]"
+    table = Table(title=title, title_justify="left")
+    for heading in ("within", "model", "ECE", "gap per product", "Brier score", "AUC", "Brier skill"):
+        table.add_column(heading, justify="left" if heading in ("within", "model") else "right")
+    for horizon, entry in report["horizons"].items():
+        rows = {
+            "model": (f"{horizon}: {entry['acquired']:.2%} acquired", entry["brier_skill"]),
+            "base_rate": ("", None),
+        }
+        for name, (said, skill) in rows.items():
+            metrics = [*(entry[name][metric] for metric in ("ece", "product_gap", "brier", "auc")), skill]
+            cells = [f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" if m else "" for m in metrics]
+            table.add_row(said, name, *cells, style=None if skill else "dim")
+    return table

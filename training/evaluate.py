@@ -18,6 +18,7 @@ from recsys.features.examples import fitting_holdings, protocol_examples
 from recsys.lake.store import Lake
 from recsys.metrics import rank_metrics, top_k
 from recsys.progress import Progress
+from training.adoption_evaluation import adoption_report, adoption_test
 from training.config import Config, parse_config
 from training.rows import example_rows
 
@@ -46,7 +47,11 @@ class Outcome:
 def evaluate(bundle: Bundle, lake: Lake, progress: Progress) -> dict[str, Any]:
     """The report of `recsys evaluate --json`: values with 95 % intervals, and paired differences to the baselines."""
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
-    return report(outcome_on_test(bundle, lake, progress), config)
+    found = report(outcome_on_test(bundle, lake, progress), config)
+    if config.adoption:
+        test = adoption_test(bundle, lake, config, progress)
+        found["adoption"] = adoption_report(test, config.evaluation.bootstrap, config.evaluation.seed)
+    return found
 
 
 def report(outcome: Outcome, config: Config) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from recsys.bundle.item_table import array_file, read_vectors
 from recsys.bundle.manifest import canonical_json
 from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vectors
 from recsys.errors import BundleError
+from recsys.features.encoder import FIRST
 
 PART = "adoption"
 CUSTOMER_GRAPH = "adoption/customer.onnx"
@@ -87,6 +88,32 @@ class Adoption:
     def vectors_from_rows(self, rows: pl.DataFrame) -> np.ndarray:
         """float32 [N, D] from feature rows. Raises DataError if a row gives no finite vector."""
         return tower_vectors(self._customer, self.encoder, rows, self.dimensions)
+
+    def asked(self, rows: pl.DataFrame, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """`probabilities` of the customers of these feature rows, NaN for products that they hold."""
+        found = self.probabilities(vectors, index)
+        row, _, codes = self.encoder.flat_products(rows["holdings"])
+        count = len(self.product_rows)
+        held = row * count + (codes.astype(np.int64) - FIRST)
+        found[np.isin(np.arange(len(index))[:, None] * count + index, held[codes >= FIRST])] = np.nan
+        return found
+
+    def beside(self, ranked: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+        """`ranked` (`customer_id`, `rank` from 1, `product_id`, …) with `columns` at the end, null for what is held.
+
+        `rows` are the feature rows of those customers, each once.
+        """
+        place = pl.Series(range(rows.height), dtype=pl.Int64)
+        row = ranked["customer_id"].replace_strict(rows["customer_id"], place, return_dtype=pl.Int64).to_numpy()
+        column = (
+            ranked["product_id"].replace_strict(self.encoder.product_index, return_dtype=pl.Int64).to_numpy() - FIRST
+        )
+        rank = ranked["rank"].to_numpy() - 1
+        index = np.zeros((rows.height, int(rank.max(initial=0)) + 1), dtype=np.int64)
+        index[row, rank] = column
+        found = self.asked(rows, self.vectors_from_rows(rows), index)[row, rank]
+        named = {name: pl.Series(found[:, h]).fill_nan(None) for h, name in enumerate(self.columns)}
+        return ranked.with_columns(**named)
 
     def probabilities(self, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
         """float32 [N, K, H]: for each customer the products at `index` int64 [N, K], by horizon, calibrated.

@@ -112,14 +112,23 @@ class Recommender:
         if examples["customer_id"].is_duplicated().any():
             twice = examples["customer_id"].filter(examples["customer_id"].is_duplicated()).sort()[0]
             raise DataError(f"examples: customer {twice} is asked for more than once; one example each is needed")
-        answers = [pl.DataFrame(schema=ANSWER)]
         if examples.is_empty():
-            return answers[0]
+            return pl.DataFrame(schema=ANSWER)
         rows = features(tables, examples.sort("customer_id"), self.definition)
+        return self._ranked(rows, self.vectors_from_rows(rows), k, open_products, exclude_held)
+
+    def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int) -> pl.DataFrame:
+        """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready."""
+        return self._ranked(rows, vectors, _checked_k(k), self._open((), None), None)
+
+    def _ranked(
+        self, rows: pl.DataFrame, vectors: np.ndarray, k: int, open_products: np.ndarray, exclude_held: bool | None
+    ) -> pl.DataFrame:
+        answers = [pl.DataFrame(schema=ANSWER)]
         for start in range(0, rows.height, self._step):
             part = rows.slice(start, self._step)
             allowed = self._allowed(part, open_products, exclude_held)
-            scores, index = self.rank(self.vectors_from_rows(part), allowed, k)
+            scores, index = self.rank(vectors[start : start + self._step], allowed, k)
             answers.append(self._answer(part["customer_id"], scores, index))
         return pl.concat(answers)
 

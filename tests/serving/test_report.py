@@ -30,6 +30,17 @@ def evaluation(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "differences": {"popularity": {**metrics(0.3), "mrr": metric(0.005)}},
         "seconds": {},
         "refused": {"ease": "would need 40 GiB"},
+        "adoption": {
+            "customers": 4321,
+            "horizons": {
+                "3m": {
+                    "acquired": 0.0215,
+                    "model": {"ece": metric(0.0123), "auc": metric(0.9)},
+                    "base_rate": {"ece": metric(0.02), "auc": metric(0.7)},
+                    "brier_skill": metric(0.15),
+                }
+            },
+        },
     }
     path.write_text(json.dumps(content))
     return path
@@ -58,6 +69,9 @@ def test_the_whole_report(small_bundle: Path, small_lake: Path, evaluation: Path
     assert "+0.300 (+0.290 to +0.310)*" in text
     assert "+0.005 (-0.005 to +0.015) " in text
     assert "ease: would need 40 GiB" in text
+    (when,) = [line for line in text.splitlines() if "3 months" in line]
+    for figure in ("2.15%", "0.0123 (0.0023 to 0.0223)", "0.0200", "0.150 (0.140 to 0.160)", "0.900"):
+        assert figure in when
     assert "600 customers" in text
     assert "1. Product number" in text
     for command in ("recsys verify", "recsys serve", "curl -s http://127.0.0.1:3000/recommend"):
