@@ -13,6 +13,7 @@ from recsys.lake.catalog import import_catalog
 from recsys.lake.store import Lake
 from recsys.progress import progress_bar
 from recsys.shipped import shipped
+from recsys.synthetic.generate import generate
 from training.config import Config, load_config
 from training.evaluate import Outcome, outcome_on_test
 from training.fit import train
@@ -43,6 +44,16 @@ def imported(catalog: str, datasets: Path, folder: str, work: Path) -> Lake:
         out.parent.mkdir(parents=True, exist_ok=True)
         with progress_bar(f"Importing {catalog}") as progress:
             import_catalog(shipped("catalog", catalog), out, datasets / folder, progress=progress)
+    return Lake.open(out)
+
+
+def synthetic_bank(customers: int, seed: int, work: Path, buckets: int = 16) -> Lake:
+    """The lake of a synthetic bank, made on first use; its truth lies beside it, in `PATH.truth`."""
+    out = work / f"synthetic-{customers}-{seed}"
+    if not (out / "lake.json").exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with progress_bar("Making the bank") as progress:
+            generate(out, customers, seed, buckets, progress)
     return Lake.open(out)
 
 

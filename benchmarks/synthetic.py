@@ -9,14 +9,13 @@ import polars as pl
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from benchmarks.measure import arguments, fit_and_test, markdown, write
+from benchmarks.measure import arguments, fit_and_test, markdown, synthetic_bank, write
 from recsys.bundle import Bundle
 from recsys.features.encoder import FIRST
 from recsys.features.examples import Part, cuts
 from recsys.lake.store import Lake
 from recsys.metrics import rank_metrics
 from recsys.progress import progress_bar
-from recsys.synthetic.generate import generate
 from recsys.synthetic.truth import adoption_matrix
 from training.config import Config
 from training.evaluate import KS, Outcome, membership, report
@@ -30,19 +29,14 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    out = options.work / f"synthetic-{options.customers}-{options.seed}"
-    if not (out / "lake.json").exists():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with progress_bar("Making the bank") as progress:
-            generate(out, options.customers, options.seed, progress=progress)
-    lake = Lake.open(out)
+    lake = synthetic_bank(options.customers, options.seed, options.work)
     config, bundle, outcome = fit_and_test("demo", lake, options.work, options.set)
     test = _part(bundle, lake, config, "test")
     _add(outcome, "gradient_boosting", *_boosting(_part(bundle, lake, config, "train"), test, bundle), test, bundle)
     _add(
         outcome,
         "oracle",
-        _oracle(Path(f"{out}.truth"), cuts(config.evaluation, lake.as_of)["test"][0], test, bundle),
+        _oracle(Path(f"{lake.path}.truth"), cuts(config.evaluation, lake.as_of)["test"][0], test, bundle),
         None,
         test,
         bundle,
