@@ -1,6 +1,6 @@
 """Examples in, feature rows out: the one function that training, batch scoring and the service share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -32,18 +32,24 @@ def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definit
     seen = seen_interactions(tables, asked)
     parts = [profile(tables, asked, definition), holdings(seen), history(seen, definition)]
     if definition.dated:
+        parts.append(balances(tables, asked, definition))
+        parts.append(accounts(tables, asked, definition))
         parts.append(transactions(tables, asked, definition))
         parts.append(interactions(seen, asked, definition))
         parts.append(contacts(tables, asked, definition))
-        parts.append(balances(tables, asked, definition))
-        parts.append(accounts(tables, asked, definition))
-    rows = asked.select("row", "customer_id")
-    for part in parts:
-        if part is not None:
-            rows = rows.join(part, on="row", how="left", maintain_order="left")
+    rows = _side_by_side(asked.select("row", "customer_id"), [part for part in parts if part is not None])
     lists = {"holdings": pl.String, "history": pl.String, "history_kind": pl.String, "history_age": pl.Int32}
     rows = rows.with_columns(pl.col(name).fill_null(pl.lit([], dtype=pl.List(inner))) for name, inner in lists.items())
     if definition.holdings:
         rows = rows.with_columns(pl.col("holdings").list.len().cast(pl.Float64).alias("holdings.count"))
     kept = ["customer_id", *definition.categories, *definition.tags, *definition.numbers, *lists]
     return rows.select(kept)
+
+
+def _side_by_side(rows: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The parts beside the rows; those that have every row in order need no join, which would copy all columns."""
+    whole = [part for part in parts if part.height == rows.height and part["row"].equals(rows["row"])]
+    for part in parts:
+        if not any(part is other for other in whole):
+            rows = rows.join(part, on="row", how="left", maintain_order="left")
+    return rows.hstack([column for part in whole for column in part.drop("row").iter_columns()])

@@ -19,13 +19,18 @@ SEEN: dict[str, pl.DataType] = {
 }
 
 
-def before(joined: pl.DataFrame) -> pl.DataFrame:
+def hides(asked: pl.DataFrame) -> bool:
+    """Whether any example has products hidden from view."""
+    return bool((asked["hidden"].list.len() > 0).any())
+
+
+def before(joined: pl.LazyFrame) -> pl.LazyFrame:
     """Rows of events that the example may see: those before its day, and those that have no time."""
     timeless = pl.col("as_of").is_null() | pl.col("at").is_null()
     return joined.filter(timeless | (pl.col("at") < pl.col("as_of").cast(pl.Datetime("us"))))
 
 
-def visible(joined: pl.DataFrame) -> pl.DataFrame:
+def visible(joined: pl.LazyFrame) -> pl.LazyFrame:
     """Rows whose `product_id` is not hidden by the example."""
     shown = pl.col("product_id").is_null() | ~pl.col("hidden").list.contains(pl.col("product_id"))
     return joined.filter(shown | pl.col("hidden").is_null())
@@ -36,21 +41,26 @@ def seen_interactions(tables: Mapping[str, pl.DataFrame], asked: pl.DataFrame) -
     events = tables.get("interactions")
     if events is None:
         return pl.DataFrame(schema=SEEN)
-    events = events.select(
-        "customer_id",
-        *[
-            (pl.col(name).cast(dtype) if name in events.columns else pl.lit(None, dtype=dtype).alias(name))
-            for name, dtype in SEEN.items()
-            if name not in ("row", "as_of")
-        ],
-    )
-    events = events.sort(ORDER, nulls_last=False)  # once, before the join repeats them for every example
-    joined = asked.rename({"position": "until"}).join(
-        events, on="customer_id", how="inner", maintain_order="left_right"
-    )
-    ordered = pl.col("until").is_null() | pl.col("position").is_null() | (pl.col("position") < pl.col("until"))
-    joined = visible(before(joined.filter(ordered)))
-    return joined.select(SEEN.keys())
+    columns = [
+        (pl.col(name).cast(dtype) if name in events.columns else pl.lit(None, dtype=dtype).alias(name))
+        for name, dtype in SEEN.items()
+        if name not in ("row", "as_of")
+    ]
+    joined = asked.lazy().rename({"position": "until"})
+    joined = joined.join(events.lazy().select("customer_id", *columns), on="customer_id", how="inner")
+    if asked["position"].null_count() < asked.height:
+        until, position = pl.col("until"), pl.col("position")
+        joined = joined.filter(until.is_null() | position.is_null() | (position < until))
+    joined = before(joined)
+    return _in_order((visible(joined) if hides(asked) else joined).select(SEEN.keys()).collect())
+
+
+def _in_order(seen: pl.DataFrame) -> pl.DataFrame:
+    """Sorted by example and `ORDER`; the texts are compared only if two events of an example share their time."""
+    seen = seen.sort("row", "at", nulls_last=False)
+    row, at = seen["row"], seen["at"].to_physical()
+    tied = (row == row.shift(1)) & at.eq_missing(at.shift(1))
+    return seen.sort("row", *ORDER, nulls_last=False) if tied.any() else seen
 
 
 def holdings(seen: pl.DataFrame) -> pl.DataFrame:
