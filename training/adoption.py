@@ -48,9 +48,9 @@ class AdoptionConfig(BaseModel):
     """Dimensions of the towers; the rest of `model` holds for them too."""
     epochs: int = Field(default=5, ge=1)
     """Passes over the examples at most; the validation likelihood picks the one that is kept."""
-    batch_size: int = Field(default=1024, ge=1)
+    batch_size: int = Field(default=512, ge=1)
     """Examples in a step."""
-    learning_rate: float = Field(default=4e-3, gt=0)
+    learning_rate: float = Field(default=1e-2, gt=0)
     """Highest learning rate; the rest of `training` holds here too."""
     memory: ByteSize = Field(default=ByteSize(256 << 20), ge=0)
     """batch_size × products × horizons × 4 bytes must fit into this."""

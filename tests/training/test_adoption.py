@@ -14,10 +14,12 @@ from recsys.bundle import Bundle
 from recsys.errors import ConfigError, DataError
 from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import SmallBank
+from tests.training.test_fit import QUICK, _copy_with_another_future
 from training.adoption import base_hazards
 from training.adoption_evaluation import AdoptionTest, adoption_report, adoption_test
 from training.adoption_rows import HELD, AdoptionExamples, adoption_rows, first_acquired
 from training.config import load_config, parse_config
+from training.fit import train
 from training.preflight import preflight
 
 
@@ -102,6 +104,15 @@ def test_the_test_cut_of_a_bundle_asks_about_what_is_not_held_and_what_came_true
     last = before.group_by("customer_id", "product_id").agg(pl.col("kind").last())
     assert not found & set(last.filter(pl.col("kind") == "acquired").select("customer_id", "product_id").rows())
     assert test.base_rates.shape == (26, 3) and (np.diff(test.base_rates, axis=1) >= 0).all()
+
+
+def test_what_happens_after_the_test_cut_does_not_reach_the_part(small_bank: SmallBank, tmp_path: Path) -> None:
+    """Everything from the test cut on is shuffled; the recommender may notice, features and adoption may not."""
+    _copy_with_another_future(Lake.open(small_bank.lake), tmp_path / "lake", date(2024, 7, 1))
+    changed = Bundle.load(train(load_config("demo", QUICK), Lake.open(tmp_path / "lake"), tmp_path, silent))
+    before = Bundle.load(small_bank.bundle)
+    for part in ("features", "adoption"):
+        assert changed.manifest["parts"][part]["hash"] == before.manifest["parts"][part]["hash"], part
 
 
 def test_first_acquired_puts_holdings_before_targets(small_bank: SmallBank) -> None:
