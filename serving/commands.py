@@ -51,7 +51,8 @@ def score(
 ) -> None:
     """Recommend for every customer of a lake, bucket by bucket.
 
-    Writes OUT/bucket=NNNN.parquet (customer_id, rank, product_id, score, bundle_id) and, last, OUT/manifest.json.
+    Writes OUT/bucket=NNNN.parquet (customer_id, rank, product_id, score, bundle_id, and the probabilities by horizon
+    where the bundle has them) and, last, OUT/manifest.json.
     A run that was cut short is continued by the same command, with the day and the lake version it began with.
     """
     from serving.score import score as run

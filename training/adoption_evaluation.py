@@ -50,7 +50,8 @@ class AdoptionTest:
 def adoption_test(bundle: Bundle, lake: Lake, config: Config, progress: Progress) -> AdoptionTest:
     """Ask the bundle about everyone seen before the test cut; base rates are those known by then."""
     adoption = Adoption.of(bundle, config.threads)
-    assert adoption is not None and config.adoption is not None
+    if adoption is None or config.adoption is None:
+        raise DataError(f"{bundle.path}: has no part adoption; train with the section adoption of configs/demo.yaml")
     horizons, until = config.adoption.horizons_months, last_day(config.evaluation, lake.as_of)
     cuts = adoption_cuts(horizons, config.adoption.snapshots, until)
     products = len(bundle.encoder.products)
