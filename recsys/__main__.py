@@ -28,6 +28,10 @@ VERBS: Verbs = {
 DATA_VERBS: Verbs = {
     "synth": ("recsys.lake.commands:data_synth", "Write a synthetic bank as a lake."),
     "import": ("recsys.lake.commands:data_import", "Bring a real source in as a lake, through its catalog file."),
+    "append": ("recsys.lake.commands:data_append", "Add a day's rows to a lake, as a new version."),
+    "compact": ("recsys.lake.commands:data_compact", "Join small files, delete what no listed version names."),
+    "split": ("recsys.lake.commands:data_split", "Double the buckets of a lake that has grown."),
+    "versions": ("recsys.lake.commands:data_versions", "List the versions of a lake that can be read."),
     "check": ("recsys.lake.commands:data_check", "List every violation of the contract, with counts and an example."),
 }
 
@@ -76,7 +80,7 @@ def application(words: Sequence[str]) -> "typer.Typer":
     settings: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
     app = typer.Typer(help="Product recommendations for a bank.", pretty_exceptions_enable=False, **settings)
     group, rest = words[:1], words[1:2]
-    data = typer.Typer(help="Make a lake, or check one.", **settings)
+    data = typer.Typer(help="Make, change or check a lake.", **settings)
     _add(data, DATA_VERBS, rest if group == ["data"] else [])
     app.add_typer(data, name="data")
     _add(app, VERBS, group)

@@ -48,6 +48,10 @@ def score(
     ],
     top: Annotated[int, typer.Option("--top", metavar="K", help="Products per customer.")] = 10,
     as_of: AsOf = None,
+    version: Annotated[
+        int | None,
+        typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions)."),
+    ] = None,
 ) -> None:
     """Recommend for every customer of a lake, bucket by bucket.
 
@@ -58,7 +62,7 @@ def score(
     from serving.score import score as run
 
     with progress_bar("Scoring") as progress:
-        scores = run(bundle, lake, out, top=top, as_of=parse_day(as_of), progress=progress)
+        scores = run(bundle, lake, out, top=top, as_of=parse_day(as_of), version=version, progress=progress)
     seen = f", seen from {scores.as_of}" if scores.as_of else ""
     done = "already complete" if scores.already else "scored"
     print(

@@ -55,6 +55,7 @@ def score(
     *,
     top: int = 10,
     as_of: date | None = None,
+    version: int | None = None,
     progress: Progress | None = None,
 ) -> Scores:
     """Write `out/bucket=NNNN.parquet` for every bucket, then `out/manifest.json`.
@@ -68,7 +69,7 @@ def score(
     bundle, out = Bundle.load(bundle_path), Path(out)
     with _only_writer(out):
         begun = _read_run(out)
-        lake = _lake_of(lake_path, begun)
+        lake = _lake_of(lake_path, version, begun)
         check_fits(bundle, lake)
         run = _run(bundle, lake, top, scoring_day(lake, as_of) if as_of or not begun else _day(begun["as_of"]))
         if begun is None:
@@ -161,8 +162,11 @@ def _read_run(out: Path) -> dict[str, Any] | None:
     return None
 
 
-def _lake_of(path: Path | str, begun: dict[str, Any] | None) -> Lake:
-    return Lake.open(path)
+def _lake_of(path: Path | str, version: int | None, begun: dict[str, Any] | None) -> Lake:
+    """The version asked for, else the one with which the run was begun, else the newest."""
+    if version is None and begun is not None:
+        version = begun.get("lake", {}).get("version")
+    return Lake.open(path, version)
 
 
 def _refuse_another(out: Path, begun: dict[str, Any], run: dict[str, Any]) -> None:

@@ -21,17 +21,20 @@ ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped one (demo, zimnat, beauty).")
 ]
 LakeOption = Annotated[Path, typer.Option("--lake", help="The lake to read.", show_default=False)]
+VersionOption = Annotated[
+    int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions).")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as training.epochs=3; repeatable."),
 ]
 
 
-def check(config: ConfigArgument, lake: LakeOption, overrides: SetOption = None) -> None:
+def check(config: ConfigArgument, lake: LakeOption, version: VersionOption = None, overrides: SetOption = None) -> None:
     """Would this train? Reads the configuration and a little of the lake, and says in seconds what it finds."""
     from training.preflight import preflight
 
-    opened, read = _open(config, lake, overrides)
+    opened, read = _open(config, lake, version, overrides)
     for line in preflight(read, opened):
         print(line)
 
@@ -40,6 +43,7 @@ def train(
     config: ConfigArgument,
     lake: LakeOption,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle's directory is made.")] = Path("runs"),
+    version: VersionOption = None,
     overrides: SetOption = None,
 ) -> None:
     """Train on a lake and write a bundle. The last line printed is its path.
@@ -49,7 +53,7 @@ def train(
     from training.fit import train as fit
     from training.preflight import preflight
 
-    opened, read = _open(config, lake, overrides)
+    opened, read = _open(config, lake, version, overrides)
     preflight(read, opened)
     with progress_bar("Training") as progress:
         bundle = fit(read, opened, out, progress)
@@ -69,6 +73,7 @@ def backtest(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
     ] = False,
+    version: VersionOption = None,
     overrides: SetOption = None,
 ) -> None:
     """Rolling-origin evaluation: train and judge at several cuts in time, and show how much the figures spread.
@@ -81,7 +86,7 @@ def backtest(
     from training.preflight import check_metric, preflight
 
     check_metric(metric, "--metric")
-    opened, read = _open(config, lake, overrides)
+    opened, read = _open(config, lake, version, overrides)
     at = origins(read, opened, count, stride)
     for moved in at:
         try:
@@ -100,6 +105,7 @@ def backtest(
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     lake: LakeOption,
+    version: VersionOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
     ] = False,
@@ -110,7 +116,7 @@ def evaluate(
     from training.evaluate import evaluate as judge
 
     with progress_bar("Evaluating") as progress:
-        report = judge(Bundle.load(bundle), Lake.open(lake), progress)
+        report = judge(Bundle.load(bundle), Lake.open(lake, version), progress)
     if as_json:
         json.dump(report, sys.stdout, indent=1)
         print()
@@ -118,12 +124,12 @@ def evaluate(
         _print(report)
 
 
-def _open(config: str, lake: Path, overrides: list[str] | None) -> "tuple[Lake, Config]":
+def _open(config: str, lake: Path, version: int | None, overrides: list[str] | None) -> "tuple[Lake, Config]":
     from recsys.lake.store import Lake
     from training.config import load_config
 
     read = load_config(config, overrides or [])
-    return Lake.open(lake), read
+    return Lake.open(lake, version), read
 
 
 def _print_backtest(report: dict[str, Any], metric: str) -> None:

@@ -1,6 +1,6 @@
 """Catalog files: a YAML that brings a bank's or a public source's files in as a lake, without code."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from recsys.errors import ConfigError, DataError
 from recsys.lake.buckets import check_buckets
-from recsys.lake.check import violations
+from recsys.lake.check import Violation, violations
 from recsys.lake.contract import TABLES, Attribute, Kind, Role, check_attributes, table_of
 from recsys.lake.sources import Sources
 from recsys.lake.store import Lake, LakeWriter
@@ -174,21 +174,32 @@ def import_catalog(
     attributes = {table: spec.attributes(table) for table in spec.columns}
     options = {"currency": spec.currency, "source": spec.name, "until": spec.until, "attributes": attributes}
     with LakeWriter(out, buckets=buckets or spec.buckets, **options) as writer:  # type: ignore[arg-type]
-        with Sources(spec.files, Path(root), catalog.name, progress) as sources:
-            _write_tables(spec, sources, writer, progress)
-        _refuse(writer.uncommitted(), progress)
+        _write_tables(spec, Path(root), catalog.name, writer, progress)
+        refuse_violations(violations(writer.uncommitted(), progress))
     return Lake.open(out)
 
 
-def _write_tables(spec: Catalog, sources: Sources, writer: LakeWriter, progress: Progress) -> None:
-    products: dict[str, None] = {}
+def selected_tables(
+    spec: Catalog, root: Path, name: str, progress: Progress
+) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
+    """Each table of a catalog in the order in which a writer needs them, with the parts of its SELECT's rows.
+
+    The one place where a source is opened; a table's parts are to be read before the next table is asked for.
+    """
     tables = [table for table in TABLES if table in spec.tables]
-    for done, table in enumerate(tables):
-        for frame in sources.select(table, spec.tables[table]):
+    with Sources(spec.files, root, name, progress) as sources:
+        for done, table in enumerate(tables):
+            yield table, sources.select(table, spec.tables[table])
+            if progress:
+                progress(done + 1, len(tables), f"{table} read")
+
+
+def _write_tables(spec: Catalog, root: Path, name: str, writer: LakeWriter, progress: Progress) -> None:
+    products: dict[str, None] = {}
+    for table, frames in selected_tables(spec, root, name, progress):
+        for frame in frames:
             writer.append(table, frame)
             products |= dict.fromkeys(_products(table, frame))
-        if progress:
-            progress(done + 1, len(tables), f"{table} written")
     if "products" not in spec.tables:
         if not products:
             raise DataError(
@@ -204,8 +215,8 @@ def _products(table: str, frame: pl.DataFrame) -> Iterator[str]:
         yield from frame["product_id"].drop_nulls().cast(pl.String).unique()
 
 
-def _refuse(lake: Lake, progress: Progress) -> None:
-    found = violations(lake, progress)
+def refuse_violations(found: Sequence[Violation]) -> None:
+    """DataError that lists the violations, if there are any."""
     if found:
         lines = "\n".join(f"  {violation}" for violation in found)
         raise DataError(f"the data breaks {_count(len(found), 'rule')} of the contract; nothing was written\n{lines}")

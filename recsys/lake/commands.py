@@ -1,4 +1,4 @@
-"""The verbs of the command line that make or check a lake: data import, data check, data synth."""
+"""The verbs of the command line that make, change or check a lake."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,15 +31,74 @@ def data_import(
     print(out)
 
 
+def data_append(
+    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake that grows.", show_default=False)],
+    catalog: Annotated[
+        str, typer.Argument(metavar="CATALOG", help="A catalog file, or the name of a shipped one.", show_default=False)
+    ],
+    root: Annotated[Path, typer.Option("--root", help="The folder that holds the day's files.", show_default=False)],
+) -> None:
+    """Add a day's rows to a lake, as a new version, whole or not at all.
+
+    Late rows join their day. A row whose key is there already is dropped if it is the same, and takes the old row's
+    place if it is not. Whoever reads the lake keeps the version that they opened.
+    """
+    from recsys.lake.append import append_catalog
+    from recsys.shipped import find
+
+    with progress_bar("Appending") as progress:
+        grown, counts = append_catalog(lake, find("catalog", catalog), root, progress)
+    for table, count in counts.items():
+        print(f"{table:16} {count.added:>12,} added {count.replaced:>10,} replaced {count.repeated:>10,} repeated")
+    print(f"{lake}: version {grown.version}")
+
+
+def data_compact(
+    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to tidy.", show_default=False)],
+) -> None:
+    """Join the small files that appends leave, and delete files that no listed version of the lake names."""
+    from recsys.lake.compact import compact
+
+    with progress_bar("Compacting") as progress:
+        done = compact(lake, progress)
+    print(f"files of the newest version: {done.files_before:,} before, {done.files_after:,} now")
+    print(f"deleted: {done.removed:,} files that no listed version names, {done.freed / 2**20:,.1f} MiB")
+    print(f"{lake}: version {done.lake.version}")
+
+
+def data_split(
+    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to split.", show_default=False)],
+) -> None:
+    """Double the buckets of a lake that has grown: each bucket becomes two of half the size."""
+    from recsys.lake.split import split
+
+    with progress_bar("Splitting") as progress:
+        done = split(lake, progress)
+    print(f"{lake}: version {done.version}, {done.buckets:,} buckets")
+
+
+def data_versions(
+    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake.", show_default=False)],
+) -> None:
+    """List the versions that --version can read, the newest last."""
+    from recsys.lake.manifest import read_manifests
+
+    for manifest in read_manifests(lake):
+        rows = sum(info.rows for info in manifest.tables.values())
+        last = f"last event {manifest.last_event}" if manifest.last_event else "undated"
+        print(f"{manifest.version:>6}  {last}, {manifest.buckets:,} buckets, {rows:,} rows, {manifest.identity()}")
+
+
 def data_check(
     lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to check.", show_default=False)],
+    version: Annotated[int | None, typer.Option("--version", metavar="N", help="The newest, or this one.")] = None,
 ) -> None:
     """List every violation of the contract, with counts and a first example; exit code 1 if there is any."""
     from recsys.lake.check import violations
     from recsys.lake.store import Lake
 
     with progress_bar("Checking") as progress:
-        found = violations(Lake.open(lake), progress)
+        found = violations(Lake.open(lake, version), progress)
     for violation in found:
         print(violation)
     if found:

@@ -154,7 +154,7 @@ _TABLES = (
         "customer",
         (
             _id("customer_id", "the customer's id, text, the same in every table", key=True),
-            _day("valid_from", "the day from which this row's attributes were known"),
+            *_keyed(_day("valid_from", "the day from which this row's attributes were known")),
         ),
         required=True,
         attributes=True,

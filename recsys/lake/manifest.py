@@ -1,4 +1,7 @@
-"""What `lake.json` says: which version of each table belongs together; replaced whole, by rename, never edited."""
+"""What `lake.json` says: which versions of the tables belong together, for each of the lake's last versions.
+
+The file is replaced whole, by rename, never edited.
+"""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +19,9 @@ from recsys.lake.contract import Attribute
 NAME = "lake.json"
 UNFINISHED = "lake.unfinished"
 """The file that stands in a lake's folder while it is being written, and stays if the writer is killed."""
-SCHEMA = 1
+SCHEMA = 2
+LISTED = 30
+"""How many versions of a lake can be read, the newest included."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,7 @@ class TableInfo:
 
 @dataclass(frozen=True)
 class Manifest:
-    """The content of `lake.json`."""
+    """One version of a lake, as `lake.json` lists it."""
 
     version: int
     buckets: int
@@ -44,9 +49,7 @@ class Manifest:
 
     def as_json(self) -> dict[str, Any]:
         return {
-            "schema": SCHEMA,
             "version": self.version,
-            "hash": HASH,
             "buckets": self.buckets,
             "currency": self.currency,
             "source": self.source,
@@ -57,7 +60,8 @@ class Manifest:
 
     def identity(self) -> str:
         """16 hex digits over the content: equal for equal rows, options and version."""
-        return sha256(json.dumps(self.as_json(), sort_keys=True).encode()).hexdigest()[:16]
+        content = {**self.as_json(), "hash": HASH}
+        return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _table_json(info: TableInfo) -> dict[str, Any]:
@@ -71,15 +75,33 @@ def _table_json(info: TableInfo) -> dict[str, Any]:
 
 
 def write_manifest(lake: Path, manifest: Manifest) -> None:
-    """Make the manifest the lake's, at once and durably: temporary file, fsync, rename, fsync of the folder."""
+    """Make the manifest the lake's newest, at once and durably: temporary file, fsync, rename, fsync of the folder.
+
+    The versions before it stay listed, up to `LISTED` in all.
+    """
+    before = read_manifests(lake) if (lake / NAME).exists() else []
+    listed = [*(other for other in before if other.version < manifest.version), manifest][-LISTED:]
+    content = {"schema": SCHEMA, "hash": HASH, "versions": [other.as_json() for other in listed]}
     temporary = lake / f"{NAME}.tmp"
-    content = json.dumps(manifest.as_json(), indent=1, ensure_ascii=False) + "\n"
-    temporary.write_text(content, encoding="utf-8")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     rename(temporary, lake / NAME)
 
 
-def read_manifest(lake: Path) -> Manifest:
-    """The lake's manifest; LakeError if there is no lake, a half-written one, or one of an unknown form."""
+def read_manifest(lake: Path, version: int | None = None) -> Manifest:
+    """One version's manifest, the newest if none is asked for; LakeError if there is no such lake or version."""
+    listed = read_manifests(lake)
+    if version is None:
+        return listed[-1]
+    found = next((manifest for manifest in listed if manifest.version == version), None)
+    if found is None:
+        first, last = listed[0].version, listed[-1].version
+        there = f"versions {first} to {last}" if first < last else f"version {last} only"
+        raise LakeError(f"{lake}: has no version {version}; lake.json lists {there}")
+    return found
+
+
+def read_manifests(lake: Path) -> list[Manifest]:
+    """All listed versions, the oldest first; LakeError if there is no lake, a half-written one, or an unknown form."""
     path = lake / NAME
     if not path.is_file():
         raise LakeError(_no_lake(lake))
@@ -88,12 +110,17 @@ def read_manifest(lake: Path) -> Manifest:
         schema, named = content["schema"], content["hash"]
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise LakeError(f"{path}: cannot be read as a lake's manifest ({error!r}); import the lake again") from error
-    if schema != SCHEMA or named != HASH:
-        raise LakeError(f"{path}: schema {schema!r} with hash {named!r}; this version reads schema {SCHEMA}, {HASH!r}")
+    if schema not in (1, SCHEMA) or named != HASH:
+        raise LakeError(
+            f"{path}: schema {schema!r} with hash {named!r}; this version reads schemas 1 and {SCHEMA}, {HASH!r}"
+        )
     try:
-        return _parse(content)
+        found = [_parse(one) for one in ([content] if schema == 1 else content["versions"])]
     except (ValueError, TypeError, KeyError) as error:
         raise LakeError(f"{path}: a part of the manifest is missing or wrong ({error!r}); import again") from error
+    if not found:
+        raise LakeError(f"{path}: lists no version; import again")
+    return found
 
 
 def _no_lake(lake: Path) -> str:

@@ -1,7 +1,7 @@
 """The lake: Delta tables partitioned by bucket, of which `lake.json` names one consistent version."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -11,17 +11,25 @@ import polars as pl
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from recsys.durable import sync
 from recsys.errors import DataError, LakeError
 from recsys.lake.buckets import BUCKET, bucket_of, check_buckets
 from recsys.lake.claim import check_path, claim, release
 from recsys.lake.conform import conform
 from recsys.lake.contract import EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
 from recsys.lake.manifest import Manifest, TableInfo, read_manifest, write_manifest
+from recsys.lake.placement import HOMES, homes_of, place
 
 __all__ = ["Attribute", "Lake", "LakeWriter", "TableInfo"]
 
 FLUSH_BYTES = 96 << 20
 """Rows of one table that a writer holds in memory before it writes them."""
+
+CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
+"""The log entries of the versions that lake.json lists are never removed by their age."""
+
+DIGESTS = 1 << 64
+"""Digests of tables are sums of row hashes below this."""
 
 WHOLE = -1
 """Stands for the bucket of a table that is not partitioned."""
@@ -37,10 +45,13 @@ class Lake:
         self._kept: dict[str, pl.DataFrame] = {}
 
     @classmethod
-    def open(cls, path: str | Path) -> "Lake":
-        """The lake in the folder `path`; LakeError if it is absent, half written or of an unknown form."""
+    def open(cls, path: str | Path, version: int | None = None) -> "Lake":
+        """The lake in the folder `path`, its newest version if none is named.
+
+        LakeError if it is absent, half written or of an unknown form, or if that version is not listed.
+        """
         check_path(Path(path))
-        return cls(str(path), read_manifest(Path(path)))
+        return cls(str(path), read_manifest(Path(path), version))
 
     @property
     def version(self) -> int:
@@ -259,7 +270,10 @@ class LakeWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             if kind is None:
-                write_manifest(self.path, self.uncommitted().manifest)
+                manifest = self.uncommitted().manifest
+                for table in manifest.tables:
+                    sync_table(self.path / table)
+                write_manifest(self.path, manifest)
         finally:
             release(self.path, self._claim)
 
@@ -282,7 +296,8 @@ class LakeWriter:
                 raise DataError("account_holders: append all of it before any other table of accounts")
             self._holders.append(rows)
             return
-        self._keep(table, self._placed(table, rows))
+        homes = self._settle_holders() if TABLES[table].about == "account" else pl.DataFrame(schema=HOMES)
+        self._keep(table, place(table, rows, self.buckets, homes))
 
     def uncommitted(self) -> Lake:
         """The lake as it would be committed now: to check it first."""
@@ -303,63 +318,20 @@ class LakeWriter:
         counts = [lake.rows(table, b, once=True).select(pl.len()) for b in range(self.buckets)]
         return sum(frame.item() for frame in pl.collect_all(counts))
 
-    def _placed(self, table: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows with their column `bucket`, an account's rows once for the bucket of each holder."""
-        about = TABLES[table].about
-        if about == "all":
-            return rows.drop("bucket", strict=False)
-        if "bucket" in rows.columns:
-            if rows["bucket"].null_count() or not rows["bucket"].is_between(0, self.buckets - 1).all():
-                raise DataError(f"{table}.bucket: must lie between 0 and {self.buckets - 1}")
-            return rows.with_columns(pl.col("bucket").cast(BUCKET))
-        if about == "customer":
-            return rows.with_columns(bucket_of(rows["customer_id"].fill_null(""), self.buckets))
-        return self._placed_by_account(rows)
-
-    def _placed_by_account(self, rows: pl.DataFrame) -> pl.DataFrame:
-        homes = self._settle_holders()
-        empty = pl.lit(None, pl.String)
-        account = pl.col("account_id") if "account_id" in rows.columns else empty
-        customer = pl.col("customer_id") if "customer_id" in rows.columns else empty
-        # A row whose account nobody holds stands where its own id leads: the check finds and reports it there.
-        fallback = pl.coalesce(customer, account, pl.lit(""))
-        rows = rows.with_columns(
-            pl.when(customer.is_null()).then(account).alias("_account"), fallback.alias("_fallback")
-        )
-        rows = rows.join(homes, left_on="_account", right_on="account_id", how="left", maintain_order="left")
-        lost = rows["bucket"].is_null()
-        if lost.any():
-            places = bucket_of(rows.filter(lost)["_fallback"], self.buckets)
-            rows = pl.concat([rows.filter(~lost), rows.filter(lost).with_columns(places)])
-        return rows.drop("_account", "_fallback")
-
     def _settle_holders(self) -> pl.DataFrame:
-        """[account_id, bucket], one row for each bucket of an account's holders; writes account_holders itself."""
+        """The homes of all accounts; writes account_holders itself."""
         if self._homes is None:
-            self._homes = pl.DataFrame(schema={"account_id": pl.String, "bucket": BUCKET})
+            self._homes = pl.DataFrame(schema=HOMES)
             if self._holders:
                 holders = pl.concat(self._holders)
-                place = bucket_of(holders["customer_id"].fill_null(""), self.buckets)
-                homes = holders.select("account_id").with_columns(place).unique(maintain_order=True)
-                self._homes = homes.drop_nulls()
-                alone = holders.filter(pl.col("account_id").is_null())
-                self._keep(
-                    "account_holders",
-                    pl.concat(
-                        [
-                            holders.join(self._homes, on="account_id", how="inner", maintain_order="left"),
-                            alone.with_columns(pl.lit(0, BUCKET).alias("bucket")),
-                        ]
-                    ),
-                )
+                self._homes = homes_of(holders, self.buckets)
+                self._keep("account_holders", place("account_holders", holders, self.buckets, self._homes))
                 self._holders = []
         return self._homes
 
     def _keep(self, table: str, rows: pl.DataFrame) -> None:
         self._height[table] = self._height.get(table, 0) + rows.height
-        self._digest[table] = (self._digest.get(table, 0) + int(rows.hash_rows(seed=0).cast(pl.Int128).sum())) % (
-            1 << 64
-        )
+        self._digest[table] = (self._digest.get(table, 0) + digest_of(rows)) % DIGESTS
         self._waiting.setdefault(table, []).append(rows)
         if sum(frame.estimated_size() for frame in self._waiting[table]) > FLUSH_BYTES:
             self._flush(table)
@@ -369,7 +341,7 @@ class LakeWriter:
         partition = None if TABLES[table].about == "all" else ["bucket"]
         folder = self.path / table
         try:
-            write_deltalake(folder, rows, mode="append", partition_by=partition)
+            write_deltalake(folder, rows, mode="append", partition_by=partition, configuration=CONFIGURATION)
         except (DeltaError, OSError) as error:
             raise LakeError(f"{folder}: cannot be written: {error}") from error
         self._written[table] = TableInfo(
@@ -379,3 +351,22 @@ class LakeWriter:
             attributes=self._attributes.get(table, ()),
             digest=f"{self._digest[table]:016x}",
         )
+
+
+def digest_of(rows: pl.DataFrame) -> int:
+    """Sum of the rows' hashes, whatever their order; `bucket` is the last column where there is one."""
+    return int(rows.hash_rows(seed=0).cast(pl.Int128).sum()) % DIGESTS if rows.height else 0
+
+
+def files_of(folder: Path, version: int | None = None) -> set[Path]:
+    """The data files of a table's newest committed version, or of a named one."""
+    actions = pl.DataFrame(DeltaTable(folder, version=version).get_add_actions(flatten=True))
+    return {folder / path for path in actions["path"]}
+
+
+def sync_table(folder: Path, known: Collection[Path] = ()) -> None:
+    """Have a table's files and its log on the disk; the known files are there already."""
+    fresh = files_of(folder) - set(known)
+    log = folder / "_delta_log"
+    for path in (*fresh, *{path.parent for path in fresh}, *log.glob("*.json"), log, folder):
+        sync(path)

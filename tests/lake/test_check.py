@@ -75,7 +75,8 @@ CASES: list[tuple[Callable[[Frames], None], str]] = [
     ),
     (
         lambda f: add(f, "customers", customer_id="C005"),
-        "customers.customer_id: 1 of 41 rows is duplicate in the key (customer_id) (first: customer_id C005)",
+        "customers.customer_id: 1 of 41 rows is duplicate in the key (customer_id, valid_from) "
+        "(first: customer_id C005)",
     ),
     (
         lambda f: add(f, "accounts", account_id="A000"),

@@ -134,7 +134,8 @@ def test_absent_foreign_and_unknown_lakes_are_refused(lake: Lake, tmp_path: Path
     for changed, message in (
         (content | {"schema": 99}, "schema 99"),
         (content | {"hash": "crc"}, "'crc'"),
-        ({k: v for k, v in content.items() if k != "tables"}, "missing or wrong"),
+        ({k: v for k, v in content.items() if k != "versions"}, "missing or wrong"),
+        (content | {"versions": []}, "lists no version"),
     ):
         (tmp_path / "lake.json").write_text(json.dumps(changed))
         with pytest.raises(LakeError, match=message):
