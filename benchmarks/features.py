@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 import statistics
 import subprocess
@@ -60,7 +59,13 @@ def _run(side: str, lake: Lake, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     (_ours if side == "recsys" else _theirs)(lake, definition, out)
     seconds = time.perf_counter() - began
-    return {"seconds": seconds, "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return {"seconds": seconds, "peak_mib": _peak_mib()}
+
+
+def _peak_mib() -> float:
+    """The largest resident size of this process; unlike getrusage, it forgets what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def _ours(lake: Lake, definition: FeatureDefinition, out: Path) -> None:

@@ -15,6 +15,7 @@ from recsys.bundle import Bundle
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
+from recsys.lake.coverage import stopped_tables
 from recsys.lake.store import Lake
 from serving.score import MANIFEST
 from serving.source import check_fits, scoring_day
@@ -72,6 +73,8 @@ def _heading(console: Console, bundle: Bundle, lake: Lake | None) -> None:
     if lake:
         counts = [f"{info.rows:,} {name}" for name, info in sorted(lake.tables.items()) if info.rows]
         console.print(f"Lake {lake.path}: {', '.join(counts)}", soft_wrap=True)
+        for sentence in stopped_tables(lake):
+            console.print(f"Note: {sentence}", soft_wrap=True)
     seconds = [f"{name} {value:.0f} s" for name, value in bundle.contents.seconds.items() if value >= 0.5]
     if seconds:
         console.print(f"Time: {', '.join(seconds)}")

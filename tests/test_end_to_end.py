@@ -10,16 +10,26 @@ import polars as pl
 import pytest
 
 from recsys.lake.store import Lake
+from serving.answers import Answers
 
 FOLDERS = {
     "zimnat_insurance_reco": "zimnat_insurance_reco",
     "s3rec_beauty": "s3rec_sequential",
     "s3rec_sports": "s3rec_sequential",
+    "berka": "berka",
 }
 SIZES = {
     "zimnat_insurance_reco": {"customers": 29_132, "products": 21, "interactions": 66_353},
     "s3rec_beauty": {"customers": 22_363, "products": 12_101, "interactions": 198_502},
     "s3rec_sports": {"customers": 35_598, "products": 18_357, "interactions": 296_337},
+    "berka": {
+        "customers": 4500,
+        "products": 8,
+        "account_holders": 4500,
+        "accounts": 4500,
+        "interactions": 6943,
+        "transactions": 49_102,
+    },
 }
 
 
@@ -94,3 +104,31 @@ def test_every_customer_gets_products_that_they_do_not_hold(zimnat: Path, zimnat
     assert scores.group_by("customer_id").agg(pl.col("rank"))["rank"].to_list() == [[1, 2, 3]] * 29_132
     held = Lake.open(zimnat).read("interactions").select("customer_id", "product_id")
     assert scores.join(held, on=["customer_id", "product_id"]).is_empty()
+
+
+def test_a_relational_bank_from_its_eight_tables_to_an_answer(datasets: Path, tmp_path: Path) -> None:
+    lake, scores = tmp_path / "lake", tmp_path / "scores"
+    recsys("data", "import", "berka", lake, "--root", datasets / "berka")
+    said = recsys("check", "berka", "--lake", lake).stdout
+    assert "transactions end on 1994-03-31, 1,734 days before the lake's last event" in said
+    assert "not used, nothing of them lies within the windows: transactions" in said
+    people = Lake.open(lake).read("customers")
+    assert dict(people["sex"].value_counts().iter_rows()) == {"male": 2292, "female": 2208}
+    assert people["born"].dt.year().is_between(1918, 1982).all()
+    money = Lake.open(lake).read("transactions")
+    assert (money["amount"] > 0).sum() == 22_994 and money["amount"].abs().min() > 0
+    bundle = Path(recsys("train", "berka", "--lake", lake, "--out", tmp_path).stdout.splitlines()[-1])
+    judged = json.loads(recsys("evaluate", bundle, "--lake", lake, "--json").stdout)
+    assert judged["customers"] == 578
+    assert all(differences["mrr"]["low"] > 0 for differences in judged["differences"].values())
+    recsys("verify", bundle)
+    recsys("score", bundle, lake, scores, "--top", "3")
+    ranked = pl.read_parquet(scores / "bucket=*.parquet")
+    assert ranked["customer_id"].n_unique() == 4500
+    held = Lake.open(lake).read("interactions").select("customer_id", "product_id")
+    assert ranked.join(held, on=["customer_id", "product_id"], how="semi").is_empty()
+    note = "Note: transactions end on 1994-03-31"
+    assert note in recsys("report", bundle, "--lake", lake, "--scores", scores).stdout
+    answer = Answers.open(bundle, lake, None).answer(b'{"customer_id": "1001", "k": 3}')
+    expected = ranked.filter(pl.col("customer_id") == "1001")
+    assert [item["product_id"] for item in answer["items"]] == expected["product_id"].to_list()

@@ -160,7 +160,7 @@ def _print_backtest(report: dict[str, Any], metric: str) -> None:
 def _console() -> "Console":
     from rich.console import Console
 
-    return Console() if sys.stdout.isatty() else Console(width=160)
+    return Console() if sys.stdout.isatty() else Console(width=200)
 
 
 def _print(report: dict[str, Any]) -> None:

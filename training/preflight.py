@@ -9,6 +9,7 @@ from recsys.features.adoption_examples import adoption_cuts, adoption_examples, 
 from recsys.features.definition import FeatureDefinition, define
 from recsys.features.examples import Part, cuts, last_day, protocol_examples
 from recsys.features.features import features
+from recsys.lake.coverage import stopped_tables
 from recsys.lake.store import Lake
 from recsys.metrics import metric_names
 from training.adoption import check_memory, too_short
@@ -33,7 +34,7 @@ def preflight(config: Config, lake: Lake) -> list[str]:
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
     if not (definition.profile or definition.holdings or definition.history_length):
         raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")
-    lines = [_source(lake), *_inputs(lake, definition), *_split(config, lake)]
+    lines = [_source(lake), *stopped_tables(lake), *_inputs(lake, definition), *_split(config, lake)]
     group = group_of(lake, config)
     lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
     return [*lines, *_examples(config, lake, definition), *_adoption(config, lake)]
@@ -56,7 +57,14 @@ def _inputs(lake: Lake, definition: FeatureDefinition) -> list[str]:
     products = ", ".join(f"{c.name} ({c.kind})" for c in definition.product_attributes) or "none"
     timeless = without_history(lake, definition)
     today = [f"seen as they are today, whatever the day (no valid_from): {', '.join(timeless)}"] if timeless else []
+    unused = [
+        name
+        for name in ("transactions", "contacts", "balances")
+        if name in lake.tables and not getattr(definition, name)
+    ]
+    left_out = [f"not used, nothing of them lies within the windows: {', '.join(unused)}"] if unused else []
     return [
+        *left_out,
         f"profile: {profile}",
         f"product attributes: {products}",
         *today,

@@ -1,13 +1,14 @@
 """What the features of a lake are: fixed once before training, the same for every later question."""
 
 import hashlib
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recsys.errors import ConfigError
+from recsys.lake.coverage import last_days
 from recsys.lake.store import Attribute, Lake
 
 Kind = Literal["category", "number", "flag", "date", "tags", "text"]
@@ -136,11 +137,14 @@ def windowed_names(
 def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> FeatureDefinition:
     """The feature definition for a lake: roles, kinds and categories as they stand before a day.
 
-    `before` is the first day that training must not see; None uses all rows.
+    `before` is the first day that training must not see; None uses all rows. Transactions, contacts and balances
+    that stopped longer before that day than the longest window are not used: nothing of them would be recent.
     Raises ConfigError if the configuration names an attribute that the lake does not have.
     """
     _check_names(lake, config)
     dated = lake.as_of is not None
+    stopped = _stopped(lake, config, before)
+    used = [table for table in lake.tables if table not in stopped]
     kinds = _frequent(lake, "interactions", "kind", None, before)
     product_kinds = _product_kinds(lake) if kinds else set()
     return FeatureDefinition(
@@ -152,12 +156,12 @@ def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> Fea
         holdings=any(kind in HOLDING_KINDS for kind in kinds),
         interaction_kinds=tuple(sorted(set(kinds) - {"holds"})) if dated else (),
         history_kinds=tuple(sorted(product_kinds)),
-        transactions="transactions" in lake.tables,
+        transactions="transactions" in used,
         transaction_categories=_frequent(lake, "transactions", "category", config.top_categories, before),
         transaction_channels=_frequent(lake, "transactions", "channel", config.top_categories, before),
-        contacts="contacts" in lake.tables,
+        contacts="contacts" in used,
         contact_channels=_frequent(lake, "contacts", "channel", config.top_categories, before),
-        balances="balances" in lake.tables,
+        balances="balances" in used,
         accounts="accounts" in lake.tables and "account_holders" in lake.tables,
     )
 
@@ -187,6 +191,16 @@ def _columns(attributes: tuple[Attribute, ...], config: FeatureConfig) -> tuple[
         or (a.role == "protected" and a.name in config.protected)
     ]
     return tuple(Column(name=a.name, kind=a.kind) for a in sorted(used, key=lambda a: a.name))
+
+
+def _stopped(lake: Lake, config: FeatureConfig, before: date | None) -> set[str]:
+    end = before or lake.as_of
+    if end is None:
+        return set()
+    tables = [table for table in ("transactions", "contacts", "balances") if table in lake.tables]
+    last = last_days(lake, tables, end)
+    since = end - timedelta(days=config.windows[-1])
+    return {table for table in tables if table not in last or last[table] < since}
 
 
 def _frequent(lake: Lake, table: str, column: str, most: int | None, before: date | None) -> tuple[str, ...]:
