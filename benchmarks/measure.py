@@ -66,6 +66,12 @@ def fit_and_test(config: str, lake: Lake, work: Path, overrides: Sequence[str] =
         return read, bundle, outcome_on_test(bundle, lake, progress)
 
 
+def peak_mib() -> float:
+    """The largest resident size of this process; unlike getrusage, it forgets what its parent had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
 def markdown(report: Mapping[str, Any], metrics: Sequence[str]) -> str:
     """A table of models × metrics with intervals, then the paired differences."""
     lines = ["| model | " + " | ".join(metrics) + " | fit |", "|---" * (len(metrics) + 2) + "|"]

@@ -36,6 +36,8 @@ DATA_VERBS: Verbs = {
 }
 
 EXTRA_OF = {
+    "adbc_driver_manager": "train",
+    "adbc_driver_postgresql": "train",
     "bentoml": "serve",
     "duckdb": "train",
     "implicit": "train",

@@ -32,9 +32,9 @@ class Counts:
 
 
 def append_catalog(
-    lake: str | Path, catalog: Path, root: str | Path, progress: Progress = None
+    lake: str | Path, catalog: Path, root: str | Path | None, progress: Progress = None
 ) -> tuple[Lake, dict[str, Counts]]:
-    """Add the rows that a catalog selects from the files below `root` to a lake, as a new version, or not at all.
+    """Add the rows that a catalog selects, from the files below `root` or its database, to a lake, or none of them.
 
     The catalog's day is held in memory, and one bucket of one table beside it. Raises ConfigError and DataError as
     `import_catalog` does; DataError too if the catalog is of another source, currency or form than the lake, or if
@@ -43,7 +43,7 @@ def append_catalog(
     spec = read_catalog(catalog)
     with LakeUpdate(lake) as update:
         _refuse_another_source(update.lake, spec, catalog.name)
-        frames = {name: pl.concat(parts) for name, parts in selected_tables(spec, Path(root), catalog.name, progress)}
+        frames = {name: pl.concat(parts) for name, parts in selected_tables(spec, root, catalog.name, progress)}
         changed = append(update, frames, spec.until or date.today(), progress)
         return update.lake, changed
 

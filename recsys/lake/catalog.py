@@ -12,6 +12,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.lake.buckets import check_buckets
 from recsys.lake.check import Violation, violations
 from recsys.lake.contract import TABLES, Attribute, Kind, Role, check_attributes, table_of
+from recsys.lake.postgres import Database, DatabaseSource
 from recsys.lake.sources import Sources
 from recsys.lake.store import Lake, LakeWriter
 from recsys.strict_yaml import read_yaml, validate
@@ -122,10 +123,12 @@ class Catalog(Strict):
     """The last day that the source knows; later dates are errors. Without it, the day of the import."""
     buckets: int = DEFAULT_BUCKETS
     """Number of buckets, a power of two: about 1,000 to 25,000 customers each."""
-    files: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], SourceFile] = Field(min_length=1)
+    files: dict[Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_]*$")], SourceFile] = {}
     """The files by the name that the SELECTs use."""
+    database: DatabaseSource | None = None
+    """A PostgreSQL database in place of files."""
     tables: dict[str, str] = Field(min_length=1)
-    """One SELECT for each table of the lake, in DuckDB's SQL."""
+    """One SELECT for each table of the lake, in DuckDB's SQL, or in the database's own."""
     columns: dict[str, dict[str, AttributeSpec]] = {}
     """Role and kind of every attribute: of every selected column that the contract does not declare."""
 
@@ -136,6 +139,12 @@ class Catalog(Strict):
             return check_buckets(buckets)
         except ConfigError as error:
             raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Catalog":
+        if bool(self.files) == (self.database is not None):
+            raise ValueError("files or database: exactly one of them says where the data is")
+        return self
 
     @model_validator(mode="after")
     def _tables_of_the_contract(self) -> "Catalog":
@@ -163,9 +172,9 @@ def read_catalog(path: Path) -> Catalog:
 
 
 def import_catalog(
-    catalog: Path, out: str | Path, root: str | Path, buckets: int | None = None, progress: Progress = None
+    catalog: Path, out: str | Path, root: str | Path | None, buckets: int | None = None, progress: Progress = None
 ) -> Lake:
-    """The lake written to `out` from the files below `root`, whole or not at all.
+    """The lake written to `out` from the files below `root`, or from the database, whole or not at all.
 
     Raises ConfigError for a catalog or a SELECT that cannot be carried out, DataError for files that are missing,
     altered or in another encoding, for values that cannot be cast, and for every violation of the contract.
@@ -174,27 +183,30 @@ def import_catalog(
     attributes = {table: spec.attributes(table) for table in spec.columns}
     options = {"currency": spec.currency, "source": spec.name, "until": spec.until, "attributes": attributes}
     with LakeWriter(out, buckets=buckets or spec.buckets, **options) as writer:  # type: ignore[arg-type]
-        _write_tables(spec, Path(root), catalog.name, writer, progress)
+        _write_tables(spec, root, catalog.name, writer, progress)
         refuse_violations(violations(writer.uncommitted(), progress))
     return Lake.open(out)
 
 
 def selected_tables(
-    spec: Catalog, root: Path, name: str, progress: Progress
+    spec: Catalog, root: str | Path | None, name: str, progress: Progress
 ) -> Iterator[tuple[str, Iterator[pl.DataFrame]]]:
     """Each table of a catalog in the order in which a writer needs them, with the parts of its SELECT's rows.
 
     The one place where a source is opened; a table's parts are to be read before the next table is asked for.
     """
     tables = [table for table in TABLES if table in spec.tables]
-    with Sources(spec.files, root, name, progress) as sources:
+    if spec.database is None and root is None:
+        raise ConfigError(f"{name}: --root is missing: the folder that holds {', '.join(spec.files)}")
+    source = Database(spec.database, name) if spec.database else Sources(spec.files, Path(root or ""), name, progress)
+    with source as opened:
         for done, table in enumerate(tables):
-            yield table, sources.select(table, spec.tables[table])
+            yield table, opened.select(table, spec.tables[table])
             if progress:
                 progress(done + 1, len(tables), f"{table} read")
 
 
-def _write_tables(spec: Catalog, root: Path, name: str, writer: LakeWriter, progress: Progress) -> None:
+def _write_tables(spec: Catalog, root: str | Path | None, name: str, writer: LakeWriter, progress: Progress) -> None:
     products: dict[str, None] = {}
     for table, frames in selected_tables(spec, root, name, progress):
         for frame in frames:

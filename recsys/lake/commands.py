@@ -9,6 +9,9 @@ from recsys.errors import DataError
 from recsys.progress import progress_bar
 
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="The new lake's folder.", show_default=False)]
+Root = Annotated[
+    Path | None, typer.Option("--root", help="The folder that holds the source's files; not for a database.")
+]
 Buckets = Annotated[int | None, typer.Option(help="Number of buckets, a power of two, instead of the catalog's.")]
 
 
@@ -17,7 +20,7 @@ def data_import(
         str, typer.Argument(metavar="CATALOG", help="A catalog file, or the name of a shipped one.", show_default=False)
     ],
     out: Out,
-    root: Annotated[Path, typer.Option("--root", help="The folder that holds the source's files.", show_default=False)],
+    root: Root = None,
     buckets: Buckets = None,
 ) -> None:
     """Bring a source in as a lake: checked against the catalog's figures and the contract, whole or not at all."""
@@ -36,7 +39,7 @@ def data_append(
     catalog: Annotated[
         str, typer.Argument(metavar="CATALOG", help="A catalog file, or the name of a shipped one.", show_default=False)
     ],
-    root: Annotated[Path, typer.Option("--root", help="The folder that holds the day's files.", show_default=False)],
+    root: Root = None,
 ) -> None:
     """Add a day's rows to a lake, as a new version, whole or not at all.
 

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from recsys.__main__ import application
 from recsys.lake.catalog import AttributeSpec, Catalog, Checks, SourceFile
+from recsys.lake.postgres import DatabaseSource
 from recsys.lake.store import Lake
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "bring_your_data.md").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def test_the_events(example: Path) -> None:
     assert str(events["at"][0]) == "2024-03-01 11:00:00"
 
 
-@pytest.mark.parametrize("model", [Catalog, SourceFile, Checks, AttributeSpec])
+@pytest.mark.parametrize("model", [Catalog, SourceFile, Checks, AttributeSpec, DatabaseSource])
 def test_the_reference_names_every_key(model: type[Catalog]) -> None:
     reference = GUIDE[GUIDE.index("## Reference: every key") : GUIDE.index("## Recipes in SQL")]
     for key, field in model.model_fields.items():
