@@ -86,14 +86,15 @@ def torch_ranking(
 
 
 def rank_graph(dimensions: int) -> bytes:
-    """customers [N, D], products [P, D], allowed [N, P], k [1] → scores and index [N, k], best first.
+    """customers [N, D], products [P, D], excluded [M, 2], k [1] → scores and index [N, k], best first.
 
-    Ties go to the lower index. What is not allowed scores minus infinity before anything is ranked.
+    Ties go to the lower index. An excluded (customer, product) scores minus infinity before anything is ranked. They
+    come as pairs because they are few: a mask [N, P] took as long as the product and the top k together.
     """
     inputs = [
         helper.make_tensor_value_info("customers", TensorProto.FLOAT, ["batch", dimensions]),
         helper.make_tensor_value_info("products", TensorProto.FLOAT, ["catalogue", dimensions]),
-        helper.make_tensor_value_info("allowed", TensorProto.BOOL, ["batch", "catalogue"]),
+        helper.make_tensor_value_info("excluded", TensorProto.INT64, ["pairs", 2]),
         helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
     ]
     outputs = [
@@ -103,10 +104,12 @@ def rank_graph(dimensions: int) -> bytes:
     nodes = [
         helper.make_node("Transpose", ["products"], ["by_dimension"], perm=[1, 0]),
         helper.make_node("MatMul", ["customers", "by_dimension"], ["every_score"]),
-        helper.make_node("Where", ["allowed", "every_score", "lowest"], ["allowed_scores"]),
+        helper.make_node("Shape", ["excluded"], ["pairs"], start=0, end=1),
+        helper.make_node("Expand", ["lowest", "pairs"], ["lowest_each"]),
+        helper.make_node("ScatterND", ["every_score", "excluded", "lowest_each"], ["allowed_scores"]),
         helper.make_node("TopK", ["allowed_scores", "k"], ["scores", "index"], axis=1, largest=1, sorted=1),
     ]
-    lowest = helper.make_tensor("lowest", TensorProto.FLOAT, [], [-np.inf])
+    lowest = helper.make_tensor("lowest", TensorProto.FLOAT, [1], [-np.inf])
     graph = helper.make_graph(nodes, "rank", inputs, outputs, [lowest])
     return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
 

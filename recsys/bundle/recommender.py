@@ -18,9 +18,11 @@ PRODUCT_GRAPH = "recommender/product.onnx"
 RANK_GRAPH = "recommender/rank.onnx"
 BATCH = 4096
 """Most rows in one run of a graph."""
-CELLS = 1 << 24
-"""Most customer-product pairs in one run of the ranking graph: 64 MiB of scores."""
+CELLS = 1 << 20
+"""Most customer-product pairs in one run of the ranking graph: 4 MiB of scores, which a processor's cache holds."""
 ANSWER = {"customer_id": pl.String, "rank": pl.Int32, "product_id": pl.String, "score": pl.Float32}
+NOBODY = np.empty(0, dtype=np.int64)
+NOTHING = np.empty((0, 2), dtype=np.int64)
 
 
 class Recommender:
@@ -56,9 +58,7 @@ class Recommender:
         matrix = np.empty((len(vectors), len(self.products)), dtype=np.float32)
         step = self._step
         for start in range(0, len(vectors), step):
-            part = vectors[start : start + step]
-            allowed = np.ones((len(part), len(self.products)), dtype=bool)
-            scores, index = self._rank_batch(part, allowed, len(self.products))
+            scores, index = self._rank_batch(vectors[start : start + step], NOTHING, len(self.products))
             np.put_along_axis(matrix[start : start + step], index, scores, axis=1)
         return matrix
 
@@ -68,15 +68,7 @@ class Recommender:
         `allowed` bool [N, P] decides before the ranking; where fewer are allowed, the tail's scores are -inf.
         Ties go to the lower column, so to the lower product id. Raises DataError if k is less than 1.
         """
-        k = _checked_k(k)
-        width = min(k, len(self.products))
-        scores = np.empty((len(vectors), width), dtype=np.float32)
-        index = np.empty((len(vectors), width), dtype=np.int64)
-        step = self._step
-        for start in range(0, len(vectors), step):
-            rows = slice(start, start + step)
-            scores[rows], index[rows] = self._rank_batch(vectors[rows], allowed[rows], width)
-        return scores, index
+        return self._rank_all(vectors, np.argwhere(~allowed), _checked_k(k))
 
     def allowed(
         self,
@@ -90,7 +82,11 @@ class Recommender:
         A product must be a candidate (None: all are), not excluded and, unless `exclude_held` is false
         (None: as configured), not held. Raises DataError naming ids that are no products of the bundle.
         """
-        return self._allowed(rows, self._open(exclude, candidates), exclude_held)
+        mask = np.ones((rows.height, len(self.products)), dtype=bool)
+        mask[:, self._closed(exclude, candidates)] = False
+        row, column = self._held(rows, exclude_held).T
+        mask[row, column] = False
+        return mask
 
     def recommend(
         self,
@@ -108,49 +104,79 @@ class Recommender:
         asked for twice.
         """
         _checked_k(k)
-        open_products = self._open(exclude, candidates)
+        closed = self._closed(exclude, candidates)
         if examples["customer_id"].is_duplicated().any():
             twice = examples["customer_id"].filter(examples["customer_id"].is_duplicated()).sort()[0]
             raise DataError(f"examples: customer {twice} is asked for more than once; one example each is needed")
         if examples.is_empty():
             return pl.DataFrame(schema=ANSWER)
         rows = features(tables, examples.sort("customer_id"), self.definition)
-        return self._ranked(rows, self.vectors_from_rows(rows), k, open_products, exclude_held)
+        return self._ranked(rows, self.vectors_from_rows(rows), k, closed, exclude_held)
 
     def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int) -> pl.DataFrame:
         """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready."""
-        return self._ranked(rows, vectors, _checked_k(k), self._open((), None), None)
+        return self._ranked(rows, vectors, _checked_k(k), self._closed((), None), None)
 
     def _ranked(
-        self, rows: pl.DataFrame, vectors: np.ndarray, k: int, open_products: np.ndarray, exclude_held: bool | None
+        self, rows: pl.DataFrame, vectors: np.ndarray, k: int, closed: np.ndarray, exclude_held: bool | None
     ) -> pl.DataFrame:
-        answers = [pl.DataFrame(schema=ANSWER)]
-        for start in range(0, rows.height, self._step):
-            part = rows.slice(start, self._step)
-            allowed = self._allowed(part, open_products, exclude_held)
-            scores, index = self.rank(vectors[start : start + self._step], allowed, k)
-            answers.append(self._answer(part["customer_id"], scores, index))
-        return pl.concat(answers)
+        scores, index = self._rank_all(vectors, self._held(rows, exclude_held), k, closed)
+        kept = scores > -np.inf
+        row, place = np.nonzero(kept)
+        return pl.DataFrame(
+            {
+                "customer_id": rows["customer_id"].gather(row),
+                "rank": place + 1,
+                "product_id": pl.Series(self.products, dtype=pl.String).gather(index[kept]),
+                "score": scores[kept],
+            },
+            schema=ANSWER,
+        )
 
     @property
     def _step(self) -> int:
         return max(1, min(BATCH, CELLS // len(self.products)))
 
-    def _rank_batch(self, vectors: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def _rank_all(
+        self, vectors: np.ndarray, excluded: np.ndarray, k: int, closed: np.ndarray = NOBODY
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Rank without the (row, column) pairs `excluded` int64 [M, 2], ordered by row, and the columns `closed`."""
+        width = min(k, len(self.products))
+        scores = np.empty((len(vectors), width), dtype=np.float32)
+        index = np.empty((len(vectors), width), dtype=np.int64)
+        step = self._step
+        starts = np.arange(0, len(vectors) + step, step)
+        places = np.searchsorted(excluded[:, 0], starts)
+        for start, first, last in zip(starts[:-1].tolist(), places[:-1], places[1:], strict=True):
+            part = vectors[start : start + step]
+            pairs = excluded[first:last] - np.array([start, 0])
+            if len(closed):
+                everywhere = np.stack([np.repeat(np.arange(len(part)), len(closed)), np.tile(closed, len(part))], 1)
+                pairs = np.concatenate([pairs, everywhere])
+            scores[start : start + step], index[start : start + step] = self._rank_batch(part, pairs, width)
+        return scores, index
+
+    def _rank_batch(self, vectors: np.ndarray, excluded: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, index = self._rank.run(
-            {"customers": vectors, "products": self.product_vectors, "allowed": allowed, "k": np.array([k])}
+            {"customers": vectors, "products": self.product_vectors, "excluded": excluded, "k": np.array([k])}
         )
         return scores, index
 
-    def _open(self, exclude: Collection[str], candidates: Collection[str] | None) -> np.ndarray:
-        """bool [P]: candidates that are not excluded."""
-        if candidates is None:
-            mask = np.ones(len(self.products), dtype=bool)
-        else:
-            mask = np.zeros(len(self.products), dtype=bool)
-            mask[self._columns("candidates", candidates)] = True
-        mask[self._columns("exclude", exclude)] = False
-        return mask
+    def _closed(self, exclude: Collection[str], candidates: Collection[str] | None) -> np.ndarray:
+        """int64 [C]: columns of the products that are excluded, or no candidates."""
+        mask = np.full(len(self.products), candidates is not None)
+        if candidates is not None:
+            mask[self._columns("candidates", candidates)] = False
+        mask[self._columns("exclude", exclude)] = True
+        return np.flatnonzero(mask)
+
+    def _held(self, rows: pl.DataFrame, exclude_held: bool | None) -> np.ndarray:
+        """int64 [M, 2]: (row, column) of what each customer holds, by row; none where it may be recommended."""
+        if not (self.exclude_held if exclude_held is None else exclude_held):
+            return NOTHING
+        row, _, codes = self.encoder.flat_products(rows["holdings"])
+        known = codes >= FIRST
+        return np.stack([row[known], codes[known].astype(np.int64) - FIRST], axis=1)
 
     def _columns(self, field: str, products: Collection[str]) -> list[int]:
         if isinstance(products, str):
@@ -162,27 +188,6 @@ class Recommender:
             more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
             raise DataError(f"{field}: not products of bundle {self.bundle.bundle_id}: {shown}{more}")
         return [self._index[product] for product in distinct]
-
-    def _allowed(self, rows: pl.DataFrame, open_products: np.ndarray, exclude_held: bool | None) -> np.ndarray:
-        mask = np.repeat(open_products[None, :], rows.height, axis=0)
-        if self.exclude_held if exclude_held is None else exclude_held:
-            row, _, codes = self.encoder.flat_products(rows["holdings"])
-            known = codes >= FIRST
-            mask[row[known], codes[known] - FIRST] = False
-        return mask
-
-    def _answer(self, customers: pl.Series, scores: np.ndarray, index: np.ndarray) -> pl.DataFrame:
-        kept = scores > -np.inf
-        row, place = np.nonzero(kept)
-        return pl.DataFrame(
-            {
-                "customer_id": customers.gather(row),
-                "rank": place + 1,
-                "product_id": pl.Series(self.products, dtype=pl.String).gather(index[kept]),
-                "score": scores[kept],
-            },
-            schema=ANSWER,
-        )
 
 
 def item_table(bundle: Bundle) -> tuple[list[str], np.ndarray]:
@@ -208,11 +213,11 @@ def product_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
 
 
 def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1) -> Graph:
-    """Customer vectors, item table, mask, k → `scores` and `index`, best first."""
+    """Customer vectors, item table, (row, column) pairs left out, k → `scores` and `index`, best first."""
     inputs = {
         "customers": Port("float32", (None, dimensions)),
         "products": Port("float32", (products, dimensions), rows=False),
-        "allowed": Port("bool", (None, products)),
+        "excluded": Port("int64", (None, 2), rows=False),
         "k": Port("int64", (1,), rows=False),
     }
     outputs = {"scores": Port("float32", (None, None)), "index": Port("int64", (None, None))}

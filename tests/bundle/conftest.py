@@ -206,20 +206,22 @@ def rank_onnx() -> bytes:
     nodes = [
         helper.make_node("Transpose", ["products"], ["columns"], perm=[1, 0]),
         helper.make_node("MatMul", ["customers", "columns"], ["product"]),
-        helper.make_node("Where", ["allowed", "product", "never"], ["masked"]),
+        helper.make_node("Shape", ["excluded"], ["pairs"], start=0, end=1),
+        helper.make_node("Expand", ["never", "pairs"], ["nevers"]),
+        helper.make_node("ScatterND", ["product", "excluded", "nevers"], ["masked"]),
         helper.make_node("TopK", ["masked", "k"], ["scores", "index"], largest=1, sorted=1),
     ]
     inputs = [
         helper.make_tensor_value_info("customers", TensorProto.FLOAT, ["N", "D"]),
         helper.make_tensor_value_info("products", TensorProto.FLOAT, ["P", "D"]),
-        helper.make_tensor_value_info("allowed", TensorProto.BOOL, ["N", "P"]),
+        helper.make_tensor_value_info("excluded", TensorProto.INT64, ["M", 2]),
         helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
     ]
     outputs = [
         helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", "K"]),
         helper.make_tensor_value_info("index", TensorProto.INT64, ["N", "K"]),
     ]
-    return model(nodes, inputs, outputs, [helper.make_tensor("never", TensorProto.FLOAT, [], [-np.inf])])
+    return model(nodes, inputs, outputs, [helper.make_tensor("never", TensorProto.FLOAT, [1], [-np.inf])])
 
 
 def value(name: str, port: Port) -> onnx.ValueInfoProto:

@@ -135,11 +135,13 @@ def test_the_item_table_is_the_catalogue_in_order(exported: tuple) -> None:
 def test_ranking_masks_before_it_ranks_and_breaks_ties_by_index() -> None:
     run = session(rank_graph(2))
     products = np.array([[1, 0], [2, 0], [2, 0], [0, 1]], dtype=np.float32)
-    allowed = np.array([[True, True, True, True], [True, False, True, False]])
-    feeds = {"customers": np.array([[1, 0], [1, 0]], np.float32), "products": products, "allowed": allowed}
+    excluded = np.array([[1, 3], [1, 1]])
+    feeds = {"customers": np.array([[1, 0], [1, 0]], np.float32), "products": products, "excluded": excluded}
     scores, index = run.run(["scores", "index"], feeds | {"k": np.array([3])})
     assert index[0].tolist() == [1, 2, 0] and scores[0].tolist() == [2, 2, 1]
     assert index[1][:2].tolist() == [2, 0] and scores[1].tolist() == [2, 1, -np.inf]
+    everything, _ = run.run(["scores", "index"], feeds | {"excluded": excluded[:0], "k": np.array([4])})
+    assert everything.tolist() == [[2, 2, 1, 0]] * 2
 
 
 def test_torchs_ranking_is_the_graphs(exported: tuple) -> None:
@@ -149,7 +151,8 @@ def test_torchs_ranking_is_the_graphs(exported: tuple) -> None:
     ids, scores = torch_ranking(made, vectors, catalogue(shape), IDS, excluded, 5)
     allowed = np.ones((ROWS, PRODUCTS + 2), dtype=bool)
     np.put_along_axis(allowed, excluded, False, axis=1)
-    feeds = {"customers": vectors, "products": products, "allowed": allowed[:, 2:], "k": np.array([5])}
+    pairs = np.argwhere(~allowed[:, 2:])
+    feeds = {"customers": vectors, "products": products, "excluded": pairs, "k": np.array([5])}
     expected, index = session(files["recommender/rank.onnx"]).run(["scores", "index"], feeds)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert np.mean([[IDS[i] for i in row] == found for row, found in zip(index, ids, strict=True)]) > 0.99
