@@ -13,6 +13,7 @@ from benchmarks.measure import arguments, fit_and_test, markdown, synthetic_bank
 from recsys.bundle import Bundle
 from recsys.features.encoder import FIRST
 from recsys.features.examples import Part, cuts
+from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.metrics import rank_metrics
 from recsys.progress import progress_bar
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def _part(bundle: Bundle, lake: Lake, config: Config, part: Part) -> pl.DataFrame:
-    parts = [rows for *_, rows in example_rows(lake, bundle.definition, config.evaluation, part)]
+    parts = [rows for *_, rows in example_rows(BucketReader(lake), bundle.definition, config.evaluation, part)]
     return pl.concat([rows for rows in parts if rows.height])
 
 

@@ -52,6 +52,10 @@ def score(
         int | None,
         typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions)."),
     ] = None,
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
+    ] = "4GiB",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")] = 2,
 ) -> None:
     """Recommend for every customer of a lake, bucket by bucket.
 
@@ -59,10 +63,22 @@ def score(
     where the bundle has them) and, last, OUT/manifest.json.
     A run that was cut short is continued by the same command, with the day and the lake version it began with.
     """
+    from recsys.lake.parts import parse_memory
     from serving.score import score as run
 
+    day, budget = parse_day(as_of), parse_memory(memory)
     with progress_bar("Scoring") as progress:
-        scores = run(bundle, lake, out, top=top, as_of=parse_day(as_of), version=version, progress=progress)
+        scores = run(
+            bundle,
+            lake,
+            out,
+            top=top,
+            as_of=day,
+            version=version,
+            memory=budget,
+            threads=threads,
+            progress=progress,
+        )
     seen = f", seen from {scores.as_of}" if scores.as_of else ""
     done = "already complete" if scores.already else "scored"
     print(

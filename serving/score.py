@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -17,6 +18,7 @@ from recsys.durable import rename
 from recsys.errors import ConfigError, DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
+from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from serving.source import check_fits, scoring_day
@@ -25,6 +27,8 @@ RUN = ".run.json"
 MANIFEST = "manifest.json"
 PARQUET: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "statistics": True, "row_group_size": 131072}
 """Fixed, so that the same rows are the same bytes."""
+COPIES = 2.0
+"""What the features, vectors and answers of a bucket take at most, in sizes of its tables (measured: docs/scale.md)."""
 COLUMNS = {
     "customer_id": pl.String,
     "rank": pl.Int32,
@@ -56,13 +60,17 @@ def score(
     top: int = 10,
     as_of: date | None = None,
     version: int | None = None,
+    memory: int = MEMORY,
+    threads: int = 2,
     progress: Progress | None = None,
 ) -> Scores:
     """Write `out/bucket=NNNN.parquet` for every bucket, then `out/manifest.json`.
 
     A run that was cut short continues from the bucket it was in, with the day and the lake version it began with.
-    One bucket is in memory at a time. Raises ConfigError (an impossible `top` or `as_of`), DataError (`out` belongs
-    to another run, or to something else), LakeError and BundleError.
+    One bucket is in memory at a time, or a part of it where it would not fit into `memory` bytes, while the answers
+    for the one before are being written. The files depend neither on the parts nor on the `threads` of the graphs.
+    Raises ConfigError (an impossible `top`, `as_of` or `memory`), DataError (`out` belongs to another run, or to
+    something else), LakeError and BundleError.
     """
     if top < 1:
         raise ConfigError(f"--top {top}: each customer gets at least 1 product")
@@ -79,7 +87,7 @@ def score(
         files = [out / f"bucket={bucket:04d}.parquet" for bucket in range(lake.buckets)]
         already = (out / MANIFEST).exists() and all(file.exists() for file in files)
         if not already:
-            _write_buckets(bundle, lake, run, files, progress)
+            _write_buckets(bundle, BucketReader(lake, memory), run, files, threads, progress)
             _publish(out / MANIFEST, _json(_manifest(run, files)))
         manifest = json.loads((out / MANIFEST).read_text())
     return Scores(out, bundle.bundle_id, _day(run["as_of"]), top, manifest["rows"], manifest["customers"], already)
@@ -108,22 +116,43 @@ def columns(adoption: Adoption | None) -> dict[str, Any]:
 
 
 def _write_buckets(
-    bundle: Bundle, lake: Lake, run: dict[str, Any], files: list[Path], progress: Progress | None
+    bundle: Bundle,
+    reader: BucketReader,
+    run: dict[str, Any],
+    files: list[Path],
+    threads: int,
+    progress: Progress | None,
 ) -> None:
-    recommender, adoption = Recommender(bundle), Adoption.of(bundle)
-    for bucket, file in enumerate(files):
-        if progress:
-            progress(bucket, len(files), "buckets")
-        if file.exists():
-            continue
-        rows, customers = recommendations(recommender, adoption, lake.bucket(bucket), _day(run["as_of"]), run["top"])
-        rows = rows.with_columns(pl.lit(bundle.bundle_id).alias("bundle_id"))
-        rows = rows.select(pl.col(name).cast(dtype) for name, dtype in columns(adoption).items()).sort(
-            "customer_id", "rank"
-        )
-        _publish_parquet(file, rows, customers)
+    recommender, adoption = Recommender(bundle, threads), Adoption.of(bundle, threads)
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written: Future[None] | None = None
+        for bucket, file in enumerate(files):
+            if progress:
+                progress(bucket, len(files), "buckets")
+            if file.exists():
+                continue
+            found = [
+                recommendations(recommender, adoption, tables, _day(run["as_of"]), run["top"])
+                for tables in reader.parts(bucket, COPIES)
+            ]
+            if written:
+                written.result()  # at most one bucket waits to be written
+            written = writer.submit(write_scores, file, found, bundle.bundle_id, adoption)
+        if written:
+            written.result()
     if progress:
         progress(len(files), len(files), "buckets")
+
+
+def write_scores(
+    path: Path, parts: list[tuple[pl.DataFrame, int]], bundle_id: str, adoption: Adoption | None = None
+) -> None:
+    """The answers for a bucket's parts, each with its number of customers, as one file that appears when whole."""
+    rows = pl.concat([rows for rows, _ in parts]).with_columns(pl.lit(bundle_id).alias("bundle_id"))
+    rows = rows.select(pl.col(name).cast(dtype) for name, dtype in columns(adoption).items())
+    if len(parts) > 1:
+        rows = rows.sort("customer_id", "rank")
+    _publish_parquet(path, rows.rechunk(), sum(customers for _, customers in parts))
 
 
 def _run(bundle: Bundle, lake: Lake, top: int, as_of: date | None) -> dict[str, Any]:

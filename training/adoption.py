@@ -21,7 +21,7 @@ from recsys.features.adoption_examples import add_months, adoption_cuts, labels_
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import ArrayShape, Encoder
 from recsys.features.examples import Part
-from recsys.lake.store import Lake
+from recsys.lake.parts import BucketReader
 from recsys.progress import Progress
 from recsys.two_tower import ModelConfig
 from training.adoption_rows import HELD, AdoptionBatch, AdoptionExamples, adoption_rows, write_arrays
@@ -85,7 +85,7 @@ class Adoption:
 
 def fit_adoption(
     config: AdoptionConfig,
-    lake: Lake,
+    reader: BucketReader,
     definition: FeatureDefinition,
     encoder: Encoder,
     products: dict[str, np.ndarray],
@@ -109,9 +109,9 @@ def fit_adoption(
     cuts = adoption_cuts(config.horizons_months, config.snapshots, until)
     for part in ("train", "validation"):
         end = labels_end(cuts, part, until)
-        found = adoption_rows(lake, definition, config.horizons_months, cuts[part], end, config.examples)
+        found = adoption_rows(reader, definition, config.horizons_months, cuts[part], end, config.examples)
         parts[part] = write_arrays(
-            _shown(found, progress, lake.buckets, part), encoder, len(config.horizons_months), work / part
+            _shown(found, progress, reader.lake.buckets, part), encoder, len(config.horizons_months), work / part
         )
         if not (parts[part].finished == len(config.horizons_months)).any():
             raise DataError(f"adoption: {too_short(config, cuts)}")

@@ -17,6 +17,7 @@ from recsys.features.adoption_examples import adoption_cuts, adoption_examples, 
 from recsys.features.examples import last_day
 from recsys.features.features import EXAMPLE
 from recsys.features.holdings import holdings, seen_interactions
+from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from training.adoption_rows import HELD, adoption_rows, first_acquired
@@ -56,7 +57,12 @@ def adoption_test(bundle: Bundle, lake: Lake, config: Config, progress: Progress
     cuts = adoption_cuts(horizons, config.adoption.snapshots, until)
     products = len(bundle.encoder.products)
     asked = adoption_rows(
-        lake, bundle.definition, horizons, cuts["test"], labels_end(cuts, "test", until), max(1, CELLS // products)
+        BucketReader(lake),
+        bundle.definition,
+        horizons,
+        cuts["test"],
+        labels_end(cuts, "test", until),
+        max(1, CELLS // products),
     )
     names: list[np.ndarray] = []
     found: list[tuple[np.ndarray, ...]] = []

@@ -15,7 +15,7 @@ from recsys.features.adoption_examples import adoption_examples
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import FIRST, Encoder
 from recsys.features.features import features
-from recsys.lake.store import Lake
+from recsys.lake.parts import BucketReader, joined
 
 HELD = -1
 
@@ -51,8 +51,13 @@ class AdoptionExamples:
         )
 
 
+def copies(days: int, share: float) -> float:
+    """What a bucket's rows of so many days take at most, in sizes of its tables (measured: docs/scale.md)."""
+    return 2.0 + 0.25 * days * min(1.0, share)
+
+
 def adoption_rows(
-    lake: Lake,
+    reader: BucketReader,
     definition: FeatureDefinition,
     horizons: Sequence[int],
     days: Sequence[date],
@@ -60,12 +65,15 @@ def adoption_rows(
     most: int | None = None,
 ) -> Iterator[tuple[int, pl.DataFrame]]:
     """For each bucket its number and feature rows with `targets`, `intervals`, `finished`; about `most` rows in all."""
+    lake = reader.lake
     share = 1.0 if most is None else most / max(1, lake.tables["customers"].rows * len(days))
     for bucket in range(lake.buckets):
-        tables = lake.bucket(bucket)
-        examples = adoption_examples(tables, horizons, days, end, share)
-        rows = features(tables, examples, definition)
-        yield bucket, rows.with_columns(examples["targets"], examples["intervals"], examples["finished"])
+        found = []
+        for tables in reader.parts(bucket, copies(len(days), share)):
+            examples = adoption_examples(tables, horizons, days, end, share)
+            rows = features(tables, examples, definition)
+            found.append(rows.with_columns(examples["targets"], examples["intervals"], examples["finished"]))
+        yield bucket, joined(found)
 
 
 def first_acquired(rows: pl.DataFrame, encoder: Encoder, intervals: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Training examples as arrays, and an epoch as one permutation of their rows instead of a per-row loader."""
+"""Training examples as arrays, and an epoch as permutations of their rows instead of a per-row loader."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from recsys.features.encoder import FIRST
+
+SHARDS = 16
+"""Shards that are in a window together."""
 
 
 class Batch(TypedDict):
@@ -36,6 +39,12 @@ class Examples:
     def __len__(self) -> int:
         return len(self.weights)
 
+    @property
+    def row_bytes(self) -> int:
+        """The size of one example."""
+        arrays = (*self.arrays.values(), self.targets, self.excluded, self.weights)
+        return sum(values[:1].nbytes for values in arrays)
+
     def batch(self, rows: np.ndarray | slice) -> Batch:
         """The given rows."""
         return Batch(
@@ -57,12 +66,18 @@ class Batched(Protocol):
 
 
 class Epochs:
-    """The batches of the present epoch; its permutation depends on seed and epoch alone."""
+    """The batches of the present epoch; their order depends on seed, epoch and window alone.
 
-    def __init__(self, examples: Batched, batch_size: int, seed: int) -> None:
+    Up to `window` examples are one permutation. More are cut into shards of neighbouring rows; shards come in random
+    order, and so many as make a window are permuted together, so that an epoch over files larger than memory reads
+    each of their pages about once.
+    """
+
+    def __init__(self, examples: Batched, batch_size: int, seed: int, window: int | None = None) -> None:
         self.examples = examples
         self.batch_size = batch_size
         self.seed = seed
+        self.window = window
         self.epoch: Callable[[], int] = lambda: 0
         """The present epoch, from 0; the training loop says which it is."""
 
@@ -70,9 +85,27 @@ class Epochs:
         return -(-len(self.examples) // self.batch_size)
 
     def __iter__(self) -> Iterator[Any]:
-        order = np.random.default_rng((self.seed, self.epoch())).permutation(len(self.examples))
-        for start in range(0, len(order), self.batch_size):
-            yield self.examples.batch(np.sort(order[start : start + self.batch_size]))
+        waiting = np.empty(0, dtype=np.int64)
+        for rows in self._windows():
+            waiting = np.concatenate([waiting, rows])
+            whole = len(waiting) - len(waiting) % self.batch_size
+            for start in range(0, whole, self.batch_size):
+                yield self.examples.batch(np.sort(waiting[start : start + self.batch_size]))
+            waiting = waiting[whole:]
+        if len(waiting):
+            yield self.examples.batch(np.sort(waiting))
+
+    def _windows(self) -> Iterator[np.ndarray]:
+        """Every row once, in the epoch's order, a window at a time."""
+        rng, rows = np.random.default_rng((self.seed, self.epoch())), len(self.examples)
+        if self.window is None or rows <= self.window:
+            yield rng.permutation(rows)
+            return
+        shard = max(1, self.window // SHARDS)
+        starts = rng.permutation(np.arange(0, rows, shard))
+        for first in range(0, len(starts), SHARDS):
+            shards = [np.arange(start, min(start + shard, rows)) for start in starts[first : first + SHARDS]]
+            yield rng.permutation(np.concatenate(shards))
 
 
 def columns(products: np.ndarray) -> Tensor:

@@ -44,19 +44,24 @@ def train(
     lake: LakeOption,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle's directory is made.")] = Path("runs"),
     version: VersionOption = None,
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
+    ] = "4GiB",
     overrides: SetOption = None,
 ) -> None:
     """Train on a lake and write a bundle. The last line printed is its path.
 
     A run that was stopped goes on from its last epoch when the same command is given again.
     """
+    from recsys.lake.parts import parse_memory
     from training.fit import train as fit
     from training.preflight import preflight
 
+    budget = parse_memory(memory)
     opened, read = _open(config, lake, version, overrides)
     preflight(read, opened)
     with progress_bar("Training") as progress:
-        bundle = fit(read, opened, out, progress)
+        bundle = fit(read, opened, out, progress, budget)
     print(bundle)
 
 

@@ -15,6 +15,7 @@ from recsys.bundle import Bundle, Recommender
 from recsys.errors import ConfigError, DataError
 from recsys.features.encoder import FIRST, Encoder
 from recsys.features.examples import fitting_holdings, protocol_examples
+from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.metrics import rank_metrics, top_k
 from recsys.progress import Progress
@@ -85,7 +86,7 @@ def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress) -> Outcome:
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in seconds}
     recommended = {name: {k: np.zeros(len(bundle.encoder.products), dtype=bool) for k in KS} for name in seconds}
     customers: list[np.ndarray] = []
-    for bucket, tables, rows in example_rows(lake, bundle.definition, config.evaluation, "test"):
+    for bucket, tables, rows in example_rows(BucketReader(lake), bundle.definition, config.evaluation, "test"):
         progress(bucket + 1, lake.buckets, "evaluating")
         rows = rows.filter(pl.col("targets").list.eval(pl.element().is_in(bundle.encoder.products)).list.any())
         for chunk in rows.iter_slices(CHUNK):

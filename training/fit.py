@@ -16,6 +16,7 @@ from recsys.features.encoder import Encoder
 from recsys.features.examples import cuts, last_day
 from recsys.features.features import features
 from recsys.features.invent import invent
+from recsys.lake.parts import MEMORY, BucketReader, sample_share
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.two_tower import TwoTower
@@ -33,8 +34,10 @@ PARITY_PRODUCTS = 10
 VALIDATION_ROWS = 20_000
 
 
-def train(config: Config, lake: Lake, out: Path, progress: Progress) -> Path:
+def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int = MEMORY) -> Path:
     """Train on a lake and write the bundle under `out`; return its directory.
+
+    Buckets that would not fit into `memory` bytes are read in parts; the bundle does not depend on it.
 
     The working directory `out/.work-…` is named by configuration and lake version: a run that was stopped
     goes on from its last checkpoint when started again, and gives the same bundle.
@@ -46,7 +49,8 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress) -> Path:
     work.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
-    encoder = write_rows(lake, definition, config.evaluation, work, progress).finish()
+    share = sample_share(lake, config.training.customers)
+    encoder = write_rows(BucketReader(lake, memory, share), definition, config.evaluation, work, progress).finish()
     learning = read_arrays(work, "train", encoder)
     held_out = read_arrays(work, "validation", encoder)
     seconds["features"] = time.perf_counter() - began
@@ -75,10 +79,14 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress) -> Path:
     )
     seconds["fit"] = fitted.seconds
     began = time.perf_counter()
-    adoption = _adoption(config, lake, definition, encoder, products, work, progress)
+    adoption = _adoption(config, BucketReader(lake, memory), definition, encoder, products, work, progress)
     if adoption:
         seconds["adoption"] = time.perf_counter() - began
-    sizes = {"train_examples": len(learning.weights), "validation_examples": len(held_out.weights)}
+    sizes = {
+        "train_examples": len(learning.weights),
+        "validation_examples": len(held_out.weights),
+        "share_of_customers": share,
+    }
     bundle = _write(config, lake, definition, encoder, fitted, adoption, products, out, seconds, sizes)
     shutil.rmtree(work)
     return bundle
@@ -101,7 +109,7 @@ def first_unseen_day(config: Config, lake: Lake) -> date | None:
 
 def _adoption(
     config: Config,
-    lake: Lake,
+    reader: BucketReader,
     definition: FeatureDefinition,
     encoder: Encoder,
     products: dict[str, np.ndarray],
@@ -112,11 +120,11 @@ def _adoption(
         return None
     return fit_adoption(
         config.adoption,
-        lake,
+        reader,
         definition,
         encoder,
         products,
-        until=last_day(config.evaluation, lake.as_of),
+        until=last_day(config.evaluation, reader.lake.as_of),
         model=config.model,
         training=config.training,
         seed=config.seed,
@@ -136,7 +144,7 @@ def _write(
     products: dict[str, np.ndarray],
     out: Path,
     seconds: dict[str, float],
-    sizes: dict[str, int],
+    sizes: dict[str, float],
 ) -> Path:
     report = {
         "metric": config.training.metric,

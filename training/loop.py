@@ -14,7 +14,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import numpy as np
 import pytorch_lightning as lightning
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from torch import Tensor, nn
 
 from recsys.errors import ConfigError
@@ -32,6 +32,11 @@ class TrainingConfig(BaseModel):
 
     epochs: int = Field(10, ge=1)
     """Passes over the examples at most; the learning rate's cosine ends here."""
+    customers: int | None = Field(None, ge=1)
+    """About how many customers give examples of training and validation, chosen by a hash of their ids; all if not
+    given. The test is never a sample, and adoption has a sample of its own (adoption.examples)."""
+    shuffle: ByteSize = Field(ByteSize(1 << 30), ge=1 << 20)
+    """Examples up to this size are shuffled all together; more, in windows of about this size of random shards."""
     batch_size: int = Field(512, ge=1)
     """Examples in a step."""
     learning_rate: float = Field(3e-3, gt=0)

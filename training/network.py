@@ -74,7 +74,7 @@ def fit_two_tower(
         two_tower = TwoTower(model, shape, catalogue, shares.log().float())
         return run_fit(
             Ranking(two_tower, loss, training, shares.float(), held_out),
-            Epochs(examples, training.batch_size, seed),
+            Epochs(examples, training.batch_size, seed, max(1, training.shuffle // examples.row_bytes)),
             training,
             seed=seed,
             identity=identity,

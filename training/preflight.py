@@ -1,5 +1,6 @@
 """What would fail after an hour, found in seconds."""
 
+from collections.abc import Iterator
 from typing import get_args
 
 import polars as pl
@@ -10,13 +11,16 @@ from recsys.features.definition import FeatureDefinition, define
 from recsys.features.examples import Part, cuts, last_day, protocol_examples
 from recsys.features.features import features
 from recsys.lake.coverage import stopped_tables
+from recsys.lake.parts import BucketReader, sample_share
 from recsys.lake.store import Lake
 from recsys.metrics import metric_names
 from training.adoption import check_memory, too_short
+from training.adoption_rows import copies as adoption_copies
 from training.config import Config
 from training.evaluate import KS, group_of
 from training.fit import first_unseen_day
 from training.leaks import find_leaks, leak_rows, without_history
+from training.rows import copies
 
 SAMPLE = 4
 """Buckets that are looked at."""
@@ -84,28 +88,51 @@ def _split(config: Config, lake: Lake) -> list[str]:
     ]
 
 
+class _Sample:
+    """The first buckets of a lake, of large ones their first part, and how many times more there is in all."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._reader = BucketReader(lake)
+        self._customers = 0
+        self.whole = lake.buckets <= SAMPLE
+        """Whether nothing was left out."""
+
+    def tables(self, copies: float) -> Iterator[dict[str, pl.DataFrame]]:
+        for bucket in range(min(SAMPLE, self._reader.lake.buckets)):
+            self.whole = self.whole and self._reader.count(bucket, copies) == 1
+            found = next(self._reader.parts(bucket, copies))
+            self._customers += found["customers"].height
+            yield found
+
+    @property
+    def factor(self) -> float:
+        return self._reader.lake.tables["customers"].rows / max(1, self._customers)
+
+
 def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:
-    looked_at = range(min(SAMPLE, lake.buckets))
     counts = dict.fromkeys(get_args(Part), 0)
-    learning = []
-    for bucket in looked_at:
-        tables = lake.bucket(bucket)
+    learning: list[pl.DataFrame] = []
+    sample = _Sample(lake)
+    for tables in sample.tables(copies(config.evaluation)):
+        first = not learning
         for part in counts:
             examples = protocol_examples(tables, config.evaluation, part, lake.as_of)
             counts[part] += examples.height
             if part == "train":
                 learning.append(leak_rows(tables, examples, definition))
-            if bucket == 0 and part == "validation":
+            if first and part == "validation":
                 features(tables, examples.head(100), definition)
     _refuse_leaks(config, definition, pl.concat(learning))
-    share = lake.buckets / len(looked_at)
     lines = []
+    if (chosen := sample_share(lake, config.training.customers)) < 1:
+        lines.append(f"training.customers: {chosen:.1%} of the customers are read for training and validation")
     for part, count in counts.items():
-        if not count and len(looked_at) == lake.buckets:
+        if not count and sample.whole:
             raise DataError(
                 f"{lake.path}: {config.evaluation.protocol} finds no {part} example; {_remedy(config, lake)}"
             )
-        lines.append(f"{part}: about {round(count * share):,} examples")
+        read = 1.0 if part == "test" else chosen
+        lines.append(f"{part}: about {round(count * sample.factor * read):,} examples")
     return lines
 
 
@@ -116,25 +143,24 @@ def _adoption(config: Config, lake: Lake) -> list[str]:
     check_memory(config.adoption, lake.tables["products"].rows)
     horizons, until = config.adoption.horizons_months, last_day(config.evaluation, lake.as_of)
     days = adoption_cuts(horizons, config.adoption.snapshots, until)
-    looked_at = range(min(SAMPLE, lake.buckets))
     acquired, over = dict.fromkeys(days, 0), 0
-    for bucket in looked_at:
-        tables = lake.bucket(bucket)
+    sample = _Sample(lake)
+    for tables in sample.tables(adoption_copies(len(days["train"]), 1.0)):
         for part, cuts_of_part in days.items():
             found = adoption_examples(tables, horizons, cuts_of_part, labels_end(days, part, until))
             acquired[part] += int(found["targets"].list.len().sum())
             over += int((found["finished"] == len(horizons)).sum()) if part == "train" else 0
-    if len(looked_at) == lake.buckets:
+    if sample.whole:
         if not over:
             raise DataError(f"{lake.path}: adoption: {too_short(config.adoption, days)}")
         for part, count in acquired.items():
             if not count:
                 raise DataError(f"{lake.path}: adoption: nothing was acquired after the {part} cut, {days[part][-1]}")
-    months, share = ", ".join(map(str, horizons)), lake.buckets / len(looked_at)
+    months = ", ".join(map(str, horizons))
     return [
         f"adoption: within {months} months; {len(days['train'])} cuts from {days['train'][0]} for training, "
         f"{days['validation'][0]} for calibration, {days['test'][0]} for test; acquisitions after them: about "
-        + ", ".join(f"{round(count * share):,} ({part})" for part, count in acquired.items())
+        + ", ".join(f"{round(count * sample.factor):,} ({part})" for part, count in acquired.items())
     ]
 
 

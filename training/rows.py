@@ -1,6 +1,8 @@
 """Feature rows and arrays of a training run, bucket by bucket, kept in its working directory."""
 
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -11,36 +13,44 @@ from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder, EncoderState
 from recsys.features.examples import EvaluationConfig, Part, protocol_examples
 from recsys.features.features import features
-from recsys.lake.store import Lake
+from recsys.lake.parts import BucketReader, joined
 from recsys.progress import Progress
 from training.batches import Examples
 
 
 def example_rows(
-    lake: Lake, definition: FeatureDefinition, config: EvaluationConfig, part: Part
+    reader: BucketReader, definition: FeatureDefinition, config: EvaluationConfig, part: Part
 ) -> Iterator[tuple[int, dict[str, pl.DataFrame], pl.DataFrame]]:
-    """For each bucket its number, its tables, and feature rows with `targets` and `weight`."""
-    for bucket in range(lake.buckets):
-        tables = lake.bucket(bucket)
-        examples = protocol_examples(tables, config, part, lake.as_of)
-        rows = features(tables, examples, definition)
-        yield bucket, tables, rows.with_columns(examples["targets"], examples["weight"])
+    """For each part of each bucket the bucket's number, tables, and feature rows with `targets` and `weight`."""
+    for bucket in range(reader.lake.buckets):
+        for tables in reader.parts(bucket, copies(config)):
+            examples = protocol_examples(tables, config, part, reader.lake.as_of)
+            rows = features(tables, examples, definition)
+            yield bucket, tables, rows.with_columns(examples["targets"], examples["weight"])
+
+
+def copies(config: EvaluationConfig) -> float:
+    """What the training rows of a bucket take at most, in sizes of its tables (measured: docs/scale.md)."""
+    return 2.0 + (0.25 * config.snapshots if config.protocol == "temporal" else 2.0)
 
 
 def write_rows(
-    lake: Lake, definition: FeatureDefinition, config: EvaluationConfig, work: Path, progress: Progress
+    reader: BucketReader, definition: FeatureDefinition, config: EvaluationConfig, work: Path, progress: Progress
 ) -> EncoderState:
     """Write the rows of training and validation as Parquet under `work/rows`; return what the encoder saw in training.
 
     Raises DataError if a part has no example.
     """
+    lake = reader.lake
     state = EncoderState(definition, lake.read("products"))
     parts: tuple[Part, ...] = ("train", "validation")
     for i, part in enumerate(parts):
         folder = work / "rows" / part
         folder.mkdir(parents=True, exist_ok=True)
         examples = 0
-        for bucket, _, rows in example_rows(lake, definition, config, part):
+        found = example_rows(reader, definition, config, part)
+        for bucket, parts_of_bucket in groupby(found, key=itemgetter(0)):
+            rows = joined([rows for _, _, rows in parts_of_bucket])
             if part == "train":
                 state.update(rows)
             rows.write_parquet(folder / f"{bucket:05d}.parquet", compression="lz4")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
@@ -135,6 +135,8 @@ class Database:
             )
         if not url.startswith(("postgresql://", "postgres://")):
             raise ConfigError(f"{self._where()}: must begin with postgresql://; only PostgreSQL can be read")
+        if _ambiguous(url):
+            raise self._unreadable()
         limits = {"connect_timeout": str(self._source.connect_timeout), "keepalives_idle": "30"}
         wanted = [f"{key}={value}" for key, value in limits.items() if f"{key}=" not in url]
         return url + ("&" if "?" in url else "?") + "&".join(wanted) if wanted else url
@@ -143,9 +145,11 @@ class Database:
         self._secrets = _secrets(url)
         text = self._said(error)
         if "could not" not in text and "connection to server" not in text and "timeout" not in text:
-            # What libpq says of a URL that it cannot read quotes the URL.
-            return ConfigError(f"{self._where()}: cannot be read as a URL; characters such as @ or / in it need %XX")
+            return self._unreadable()  # what libpq says of a URL that it cannot read quotes the URL
         return DataError(f"{self._where()}: {text}")
+
+    def _unreadable(self) -> ConfigError:
+        return ConfigError(f"{self._where()}: cannot be read as a URL; characters such as @ or / in it need %XX")
 
     def _failed(self, error: Exception, where: str) -> RecsysError:
         state = str(getattr(error, "sqlstate", None) or _state_in(str(error)))
@@ -174,17 +178,24 @@ class Database:
         return " ".join(" ".join(lines).split())[:600]
 
 
+def _ambiguous(url: str) -> bool:
+    """Whether the password may hold an @, / or other character that ends it early, so that its rest would be a host."""
+    _, _, rest = url.partition("://")
+    before, at, _ = rest.rpartition("@")
+    return bool(at) and not rest.startswith("/") and any(mark in before for mark in "@/?#")
+
+
 def _secrets(url: str) -> list[str]:
-    """What must not be printed: the URL and the password in it, as it is written and as it is meant."""
-    found = [url]
+    """What must not be printed: the URL and the passwords in it, as they are written and as they are meant."""
+    found = {url}
     try:
-        password = urlsplit(url).password
+        parts = urlsplit(url)
+        passwords = [parts.password, *(text for key, text in parse_qsl(parts.query) if "password" in key)]
     except ValueError:
-        password = None
-    for form in (password, unquote(password), quote(unquote(password), safe="")) if password else ():
-        if form:
-            found.append(form)
-    return sorted(set(found), key=len, reverse=True)
+        passwords = []
+    for password in filter(None, passwords):
+        found |= {password, unquote(password), quote(unquote(password), safe="")}
+    return sorted(found, key=len, reverse=True)
 
 
 def _state_in(text: str) -> str:

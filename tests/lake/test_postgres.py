@@ -17,6 +17,7 @@ import pytest
 from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.lake.append import append_catalog
 from recsys.lake.catalog import import_catalog
+from recsys.lake.postgres import _secrets
 from recsys.lake.store import Lake
 from tests.lake.postgres_server import PASSWORD, Server, programs, running
 
@@ -213,6 +214,20 @@ def test_a_wrong_password_a_dead_server_and_a_missing_variable_are_told_apart(
     assert "must begin with postgresql://" in str(refused(tmp_path))
     monkeypatch.delenv("BANK_URL")
     assert "export BANK_URL=postgresql://USER:PASSWORD" in str(refused(tmp_path))
+
+
+@pytest.mark.parametrize("password", ["to@p", "to/p", "to?p", "t:o@p", "a@b@top"])
+def test_a_password_that_ends_early_is_refused_before_its_rest_becomes_a_host(
+    password: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BANK_URL", f"postgresql://bank:{password}@127.0.0.1:1/postgres")
+    said = str(refused(tmp_path))
+    assert "cannot be read as a URL" in said and "top" not in said and "p@" not in said
+
+
+def test_every_form_of_a_password_is_a_secret() -> None:
+    assert {"s3/cr", "s3%2Fcr"} < set(_secrets("postgresql://bank:s3%2Fcr@127.0.0.1/bank"))
+    assert {"s3/cr", "s3%2Fcr"} < set(_secrets("postgresql://127.0.0.1/bank?user=bank&password=s3%2Fcr"))
 
 
 def test_a_slow_select_is_given_up(files: Path, tmp_path: Path) -> None:

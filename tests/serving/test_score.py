@@ -14,8 +14,9 @@ import polars as pl
 import pytest
 
 from recsys.errors import ConfigError, DataError
+from recsys.lake.parts import PROGRAM, BucketReader, table_bytes
 from recsys.lake.store import Lake, LakeWriter
-from serving.score import score
+from serving.score import COPIES, score
 from tests.serving.conftest import ROOT, environment
 from tests.serving.small_bank import BUCKETS, CUSTOMERS
 
@@ -80,8 +81,37 @@ def test_held_products_come_when_the_configuration_says_so(
 def test_the_same_run_gives_the_same_bytes(
     undisturbed: Path, small_bundle: Path, small_lake: Path, tmp_path: Path
 ) -> None:
-    score(small_bundle, small_lake, tmp_path / "again")
+    score(small_bundle, small_lake, tmp_path / "again", threads=1)
     assert content(tmp_path / "again") == content(undisturbed)
+
+
+def test_a_small_budget_reads_in_parts_and_gives_the_same_bytes(
+    undisturbed: Path, small_bundle: Path, small_lake: Path, tmp_path: Path
+) -> None:
+    lake = Lake.open(small_lake)
+    memory = PROGRAM + table_bytes(lake, 0) // 4 + 1
+    assert BucketReader(lake, memory).count(0, COPIES) == 8
+    score(small_bundle, small_lake, tmp_path / "parts", memory=memory)
+    assert content(tmp_path / "parts") == content(undisturbed)
+
+
+def test_a_budget_below_the_programs_own_memory_is_refused(
+    small_bundle: Path, small_lake: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="--memory 100 MiB: the program itself takes"):
+        score(small_bundle, small_lake, tmp_path / "scores", memory=100 << 20)
+
+
+def test_a_file_that_cannot_be_written_is_not_passed_over(
+    small_bundle: Path, small_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, rows: pl.DataFrame, customers: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("serving.score._publish_parquet", full)
+    with pytest.raises(OSError, match="No space left"):
+        score(small_bundle, small_lake, tmp_path / "scores")
+    assert not (tmp_path / "scores" / "manifest.json").exists()
 
 
 def test_a_complete_run_is_left_alone(undisturbed: Path, small_bundle: Path, small_lake: Path) -> None:

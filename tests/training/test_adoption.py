@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from recsys.__main__ import application
 from recsys.bundle import Bundle
 from recsys.errors import ConfigError, DataError
+from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import SmallBank
 from tests.training.test_fit import QUICK, _copy_with_another_future
@@ -118,7 +119,7 @@ def test_what_happens_after_the_test_cut_does_not_reach_the_part(small_bank: Sma
 def test_first_acquired_puts_holdings_before_targets(small_bank: SmallBank) -> None:
     bundle, lake = Bundle.load(small_bank.bundle), Lake.open(small_bank.lake)
     day = date(2024, 1, 1)
-    for _, rows in adoption_rows(lake, bundle.definition, (1, 3, 6), [day], date(2024, 7, 1)):
+    for _, rows in adoption_rows(BucketReader(lake), bundle.definition, (1, 3, 6), [day], date(2024, 7, 1)):
         first = first_acquired(rows, bundle.encoder, 3)
         for row, values in zip(rows.iter_rows(named=True), first, strict=True):
             told = dict(zip(row["targets"], row["intervals"], strict=True))

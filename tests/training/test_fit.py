@@ -18,12 +18,14 @@ from recsys.__main__ import application
 from recsys.bundle import Bundle
 from recsys.errors import ConfigError, DataError
 from recsys.features.examples import cuts
+from recsys.lake.parts import MEMORY, PROGRAM, BucketReader, table_bytes
 from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import ROOT, SmallBank
 from training.config import load_config
 from training.evaluate import evaluate, outcome_on_test
 from training.fit import train
 from training.preflight import preflight
+from training.rows import copies
 
 QUICK = ["training.epochs=1", "evaluation.snapshots=2", "adoption.epochs=1", "adoption.snapshots=6"]
 
@@ -37,6 +39,29 @@ def test_the_same_lake_and_configuration_give_the_same_bundle(small_bank: SmallB
     assert again.name == small_bank.bundle.name
     assert Bundle.load(again).bundle_id == Bundle.load(small_bank.bundle).bundle_id
     assert not list(tmp_path.glob(".work-*"))
+
+
+def test_a_small_budget_reads_in_parts_and_gives_the_same_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
+    lake = Lake.open(small_bank.lake)
+    memory = PROGRAM + table_bytes(lake, 0) // 4 + 1
+    assert BucketReader(lake, memory).count(0, copies(load_config("demo", QUICK).evaluation)) >= 8
+    again = train(load_config("demo", QUICK), lake, tmp_path, silent, memory)
+    assert Bundle.load(again).bundle_id == Bundle.load(small_bank.bundle).bundle_id
+
+
+def test_a_sample_of_customers_gives_the_examples_and_the_report_says_so(small_bank: SmallBank, tmp_path: Path) -> None:
+    lake = Lake.open(small_bank.lake)
+    settings = [*QUICK, "training.customers=150", "adoption=null"]
+    sampled, again = (
+        Bundle.load(train(load_config("demo", settings), lake, tmp_path / str(memory), silent, memory))
+        for memory in (MEMORY, PROGRAM + table_bytes(lake, 0) // 4)
+    )
+    assert again.bundle_id == sampled.bundle_id, "parts do not change who is chosen"
+    reports = [json.loads(b.read("report/metrics.json")) for b in (Bundle.load(small_bank.bundle), sampled)]
+    assert [report["share_of_customers"] for report in reports] == [1.0, 0.5]
+    whole, half = (report["train_examples"] for report in reports)
+    assert 0.3 * whole < half < 0.7 * whole
+    assert any("50.0% of the customers" in line for line in preflight(load_config("demo", settings), lake))
 
 
 def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
