@@ -17,8 +17,8 @@ Progress = Callable[[int, int, str], None] | None
 GLOBAL_KEYS = ("transactions", "contacts", "decisions", "exposures", "outcomes")
 """Tables whose key may recur in another bucket, so that no bucket alone can tell."""
 
-KEYS_AT_ONCE = 100_000_000
-"""How many 64-bit hashes of keys are held in memory at once (800 MB); larger tables take several passes."""
+KEYS_AT_ONCE = 25_000_000
+"""How many 64-bit hashes of keys are sorted at once (400 MB with the copy); larger tables take several passes."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,9 @@ def _check_global_key(lake: Lake, table: Table, found: _Found) -> None:
             frame.select(pl.col(key).hash().alias("h")).filter(pl.col("h") % passes == p).collect()["h"].to_numpy()
             for frame in keys
         ]
-        ordered = np.sort(np.concatenate(hashes))
+        ordered = np.concatenate(hashes)
+        del hashes
+        ordered.sort()
         again = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]), dtype=pl.UInt64)
         if again.len():
             suspects = pl.concat([f.filter(pl.col(key).hash().is_in(again.implode())).collect() for f in keys])
