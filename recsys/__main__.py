@@ -18,6 +18,10 @@ VERBS: Verbs = {
     "check": ("training.commands:check", "Would this configuration train on this lake? Answers in seconds."),
     "train": ("training.commands:train", "Train on a lake and write a bundle; the last line printed is its path."),
     "evaluate": ("training.commands:evaluate", "Metrics of a bundle with intervals, beside the baselines."),
+    "compare": (
+        "training.commands:compare",
+        "Which of two bundles is better, or that it cannot be told.",
+    ),
     "backtest": ("training.commands:backtest", "Train and judge at several cuts in time; shows the spread."),
     "verify": ("serving.commands:verify", "Check a bundle: hashes, names and types, ONNX against the stored answers."),
     "score": ("serving.commands:score", "Recommend for every customer, bucket by bucket; resumes where it stopped."),

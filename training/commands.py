@@ -1,9 +1,9 @@
-"""The verbs of the command line that train and judge: check, train, evaluate, backtest."""
+"""The verbs of the command line that train and judge."""
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from recsys.errors import DataError
 from recsys.progress import progress_bar
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
     from recsys.lake.store import Lake
     from training.config import Config
 
@@ -89,6 +86,7 @@ def backtest(
     from training.backtest import backtest as run
     from training.backtest import origins
     from training.preflight import check_metric, preflight
+    from training.tables import print_backtest
 
     check_metric(metric, "--metric")
     opened, read = _open(config, lake, version, overrides)
@@ -104,7 +102,7 @@ def backtest(
         json.dump(report, sys.stdout, indent=1)
         print()
     else:
-        _print_backtest(report, metric)
+        print_backtest(report, metric)
 
 
 def evaluate(
@@ -119,6 +117,7 @@ def evaluate(
     from recsys.bundle import Bundle
     from recsys.lake.store import Lake
     from training.evaluate import evaluate as judge
+    from training.tables import print_evaluation
 
     with progress_bar("Evaluating") as progress:
         report = judge(Bundle.load(bundle), Lake.open(lake, version), progress)
@@ -126,7 +125,37 @@ def evaluate(
         json.dump(report, sys.stdout, indent=1)
         print()
     else:
-        _print(report)
+        print_evaluation(report)
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's directory.")],
+    second: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Another one's, with the same test split.")],
+    lake: LakeOption,
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="The metric that decides; the one both were trained for by default.")
+    ] = None,
+    version: VersionOption = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+    ] = False,
+) -> None:
+    """Which of two bundles is better on the test split, or that it cannot be told.
+
+    Both rank for the same customers; the difference is taken customer by customer, with a 95 % bootstrap interval.
+    """
+    from recsys.bundle import Bundle
+    from recsys.lake.store import Lake
+    from training.compare import compare as judge
+    from training.tables import print_comparison
+
+    with progress_bar("Comparing") as progress:
+        report = judge(Bundle.load(first), Bundle.load(second), Lake.open(lake, version), metric, progress)
+    if as_json:
+        json.dump(report, sys.stdout, indent=1)
+        print()
+    else:
+        print_comparison(report)
 
 
 def _open(config: str, lake: Path, version: int | None, overrides: list[str] | None) -> "tuple[Lake, Config]":
@@ -135,77 +164,3 @@ def _open(config: str, lake: Path, version: int | None, overrides: list[str] | N
 
     read = load_config(config, overrides or [])
     return Lake.open(lake, version), read
-
-
-def _print_backtest(report: dict[str, Any], metric: str) -> None:
-    from rich.table import Table
-
-    title = f"{metric} on the test after each cut, 95 % intervals; over cuts: mean ± standard deviation"
-    table = Table(title=title, title_justify="left")
-    table.add_column("model")
-    for one in report["origins"]:
-        table.add_column(f"until {one['until']}\n{one['customers']:,} customers", justify="right")
-    table.add_column("over cuts", justify="right")
-    for name, spread in report["models"].items():
-        row = (one["models"][name][metric] for one in report["origins"])
-        cells = [f"{m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}]" for m in row]
-        table.add_row(name, *cells, f"{spread[metric]['mean']:.3f} ± {spread[metric]['sd']:.3f}")
-    for name, spread in report["differences"].items():
-        row = (one["differences"][name][metric] for one in report["origins"])
-        cells = [f"{m['value']:+.3f} [{m['low']:+.3f}, {m['high']:+.3f}]" for m in row]
-        over = f"{spread[metric]['mean']:+.3f} ± {spread[metric]['sd']:.3f}"
-        table.add_row(f"two_tower − {name}", *cells, over, style="dim")
-    console = _console()
-    console.print(table)
-    for name, spread in report["differences"].items():
-        ahead, cuts = spread[metric]["ahead"], len(report["origins"])
-        console.print(f"ahead of {name} beyond chance at {ahead} of {cuts} cuts")
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    return Console() if sys.stdout.isatty() else Console(width=200)
-
-
-def _print(report: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    shown = [m for m in ("ndcg@5", "ndcg@10", "recall@10", "hr@1", "mrr") if m in report["models"]["two_tower"]]
-    table = Table(
-        title=f"{report['protocol']}: {report['customers']:,} customers, mean [95 % interval]", title_justify="left"
-    )
-    for heading in ("model", *shown, "fit"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for name, metrics in report["models"].items():
-        cells = [f"{metrics[m]['value']:.4f} [{metrics[m]['low']:.4f}, {metrics[m]['high']:.4f}]" for m in shown]
-        table.add_row(name, *cells, f"{report['seconds'][name]:.1f} s")
-    for name, metrics in report["differences"].items():
-        cells = [f"{metrics[m]['value']:+.4f} [{metrics[m]['low']:+.4f}, {metrics[m]['high']:+.4f}]" for m in shown]
-        table.add_row(f"two_tower − {name}", *cells, "", style="dim")
-    console = _console()
-    console.print(table)
-    for name, reason in report["refused"].items():
-        console.print(f"not fitted: {name}: {reason}")
-    if "adoption" in report:
-        console.print(_adoption(report["adoption"]))
-
-
-def _adoption(report: dict[str, Any]) -> "Table":
-    """The adoption part on its test cut, beside the base rate of each product."""
-    from rich.table import Table
-
-    title = f"adoption: {report['customers']:,} customers, {report['pairs']:,} products not held, value [95 % interval]"
-    table = Table(title=title, title_justify="left")
-    for heading in ("within", "model", "ECE", "gap per product", "Brier score", "AUC", "Brier skill"):
-        table.add_column(heading, justify="left" if heading in ("within", "model") else "right")
-    for horizon, entry in report["horizons"].items():
-        rows = {
-            "model": (f"{horizon}: {entry['acquired']:.2%} acquired", entry["brier_skill"]),
-            "base_rate": ("", None),
-        }
-        for name, (said, skill) in rows.items():
-            metrics = [*(entry[name][metric] for metric in ("ece", "product_gap", "brier", "auc")), skill]
-            cells = [f"{m['value']:.4f} [{m['low']:.4f}, {m['high']:.4f}]" if m else "" for m in metrics]
-            table.add_row(said, name, *cells, style=None if skill else "dim")
-    return table

@@ -77,12 +77,16 @@ def report(outcome: Outcome, config: Config) -> dict[str, Any]:
     }
 
 
-def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress) -> Outcome:
-    """Score every test example with the bundle and with the baselines fitted on what training could see."""
+def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress, baselines: bool = True) -> Outcome:
+    """Score every test example with the bundle and, if wanted, baselines fitted on what training could see."""
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
     recommender = Recommender(bundle, threads=config.threads)
-    baselines, seconds, refused = fit_baselines(bundle.encoder, lake, config, progress)
-    seconds = {MODEL: float(bundle.manifest["seconds"].get("fit", 0.0)), **seconds}
+    fitted: dict[str, Any] = {}
+    refused: dict[str, str] = {}
+    seconds = {MODEL: float(bundle.manifest["seconds"].get("fit", 0.0))}
+    if baselines:
+        fitted, fit_seconds, refused = fit_baselines(bundle.encoder, lake, config, progress)
+        seconds |= fit_seconds
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in seconds}
     recommended = {name: {k: np.zeros(len(bundle.encoder.products), dtype=bool) for k in KS} for name in seconds}
     customers: list[np.ndarray] = []
@@ -98,9 +102,9 @@ def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress) -> Outcome:
                 if name == MODEL:
                     scores = recommender.scores(recommender.vectors_from_rows(chunk))
                 elif name == "popularity_by_group":
-                    scores = baselines[name].scores(history, _groups(tables, chunk["customer_id"], lake, config))
+                    scores = fitted[name].scores(history, _groups(tables, chunk["customer_id"], lake, config))
                 else:
-                    scores = baselines[name].scores(history)
+                    scores = fitted[name].scores(history)
                 found[name].append(rank_metrics(scores, allowed, targets, KS))
                 _mark(recommended[name], top_k(scores, allowed, max(KS)))
     if not customers:
