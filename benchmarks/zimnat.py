@@ -44,6 +44,9 @@ def pool(outcomes: list[Outcome]) -> Outcome:
         },
         seconds={name: float(np.mean([o.seconds[name] for o in outcomes])) for name in first.seconds},
         refused=first.refused,
+        top={name: np.concatenate([o.top[name] for o in outcomes]) for name in first.top},
+        slices={name: np.concatenate([o.slices[name] for o in outcomes]) for name in first.slices},
+        held=first.held,
     )
 
 

@@ -92,6 +92,34 @@ def bootstrap_many(
     }
 
 
+def gap(
+    values: np.ndarray,
+    member: np.ndarray,
+    groups: np.ndarray | Sequence[str] | None = None,
+    samples: int = 1000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of `values` [N] over the rows that are `member` (bool [N]) minus the mean over the others.
+
+    Customers are resampled as in `bootstrap_many`; a resample without one of the sides is left out.
+    Raises DataError if a side has no row at all.
+    """
+    inside = np.asarray(member, dtype=np.float64)
+    if not 0 < inside.sum() < len(inside):
+        raise DataError("gap: needs rows on both sides")
+    columns = {"a": values * inside, "b": values * (1 - inside), "in": inside}
+    sums, sizes = _by_customer(_table(columns), groups)
+    brought = np.column_stack([sums, sizes])
+    rng = np.random.default_rng(seed)
+    totals = np.concatenate([weights @ brought for weights in resampling_weights(len(sizes), samples, rng)])
+    totals = totals[(totals[:, 2] > 0) & (totals[:, 2] < totals[:, 3])]
+    drawn = totals[:, 0] / totals[:, 2] - totals[:, 1] / (totals[:, 3] - totals[:, 2])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    whole = brought.sum(axis=0)
+    return Interval(float(whole[0] / whole[2] - whole[1] / (whole[3] - whole[2])), float(low), float(high))
+
+
 def _table(values: Mapping[str, np.ndarray]) -> np.ndarray:
     """The arrays as columns: float64 [N, M]."""
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in values.items()}

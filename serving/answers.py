@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Adoption, Bundle, Recommender
+from recsys.bundle import Adoption, Bundle, Recommender, reasons
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
@@ -53,11 +53,11 @@ class Answers:
         question = read_question(body, self.products)
         customer = self._known(question.customer_id) if question.customer_id is not None else self._own(question)
         allowed = self.recommender.allowed(customer.rows, question.exclude, question.candidates)
-        scores, index = self.recommender.rank(customer.vectors, allowed, question.k)
+        scores, index = self.recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf
-        index, found = index[:, listed], scores[0][listed].tolist()
+        index, values = index[:, listed], scores[0][listed].tolist()
         products = [self.recommender.products[i] for i in index[0]]
-        pairs = enumerate(zip(products, found, strict=True), start=1)
+        pairs = enumerate(zip(products, values, strict=True), start=1)
         items: list[dict[str, Any]] = [
             {"rank": rank, "product_id": product, "score": score} for rank, (product, score) in pairs
         ]
@@ -65,6 +65,11 @@ class Answers:
             when = self.adoption.asked(customer.rows, customer.adoption, index)[0]
             for item, values in zip(items, when.tolist(), strict=True):
                 item["probability"] = self._by_horizon(values)
+        if question.reasons:
+            for item, found in zip(
+                items, reasons(self.recommender, customer.rows, index[0], question.reasons), strict=True
+            ):
+                item["reasons"] = [asdict(reason) for reason in found]
         return {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id, "items": items}
 
     def _by_horizon(self, values: list[float]) -> dict[str, float] | None:

@@ -52,6 +52,12 @@ def score(
         int | None,
         typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions)."),
     ] = None,
+    diversity: Annotated[
+        float | None,
+        typer.Option(
+            "--diversity", metavar="D", help="0 ranks by score, up to 1 for variety; the bundle's own if not given."
+        ),
+    ] = None,
     memory: Annotated[
         str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
     ] = "4GiB",
@@ -75,6 +81,7 @@ def score(
             top=top,
             as_of=day,
             version=version,
+            diversity=diversity,
             memory=budget,
             threads=threads,
             progress=progress,

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FIELDS = ("customer_id", "customer", "k", "exclude", "candidates")
+FIELDS = ("customer_id", "customer", "k", "exclude", "candidates", "diversity", "reasons")
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
 DEFAULT_K = 10
+MOST_REASONS = 10
+"""For one product."""
 MAX_BODY = 4 * 1024 * 1024
 """Bytes; about 25,000 events of a customer's own data."""
 TOO_LARGE = f"larger than {MAX_BODY:,} bytes; send one customer's rows and short lists of products"
@@ -42,6 +44,10 @@ class Question:
     k: int
     exclude: tuple[str, ...]
     candidates: tuple[str, ...] | None
+    diversity: float | None = None
+    """None: as the bundle was configured."""
+    reasons: int = 0
+    """How many for each product, at most."""
 
 
 def read_question(body: bytes, products: Mapping[str, int]) -> Question:
@@ -66,6 +72,8 @@ def read_question(body: bytes, products: Mapping[str, int]) -> Question:
         k=_k(fields, len(products)),
         exclude=_products(fields, "exclude", products) or (),
         candidates=candidates,
+        diversity=_diversity(fields),
+        reasons=_reasons(fields),
     )
 
 
@@ -148,6 +156,22 @@ def _k(fields: Mapping[str, Any], products: int) -> int:
     if not 1 <= k <= products:
         raise BadRequest("k", f"too {'small' if k < 1 else 'large'}; {right}")
     return k
+
+
+def _diversity(fields: Mapping[str, Any]) -> float | None:
+    value = fields.get("diversity", 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        said = kind_of(value) if isinstance(value, bool) or not isinstance(value, int | float) else "out of range"
+        raise BadRequest("diversity", f"{said}; it is a number from 0 (by score alone) to 1")
+    return float(value) if "diversity" in fields else None
+
+
+def _reasons(fields: Mapping[str, Any]) -> int:
+    value = fields.get("reasons", 0)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_REASONS:
+        said = "out of range" if type(value) is int else kind_of(value)
+        raise BadRequest("reasons", f"{said}; it is how many for each product, an integer from 0 to {MOST_REASONS}")
+    return value
 
 
 def _products(fields: Mapping[str, Any], name: str, products: Mapping[str, int]) -> tuple[str, ...] | None:

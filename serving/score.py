@@ -60,6 +60,7 @@ def score(
     top: int = 10,
     as_of: date | None = None,
     version: int | None = None,
+    diversity: float | None = None,
     memory: int = MEMORY,
     threads: int = 2,
     progress: Progress | None = None,
@@ -69,17 +70,22 @@ def score(
     A run that was cut short continues from the bucket it was in, with the day and the lake version it began with.
     One bucket is in memory at a time, or a part of it where it would not fit into `memory` bytes, while the answers
     for the one before are being written. The files depend neither on the parts nor on the `threads` of the graphs.
-    Raises ConfigError (an impossible `top`, `as_of` or `memory`), DataError (`out` belongs to another run, or to
-    something else), LakeError and BundleError.
+    `diversity` is the bundle's own where it is None.
+    Raises ConfigError (an impossible `top`, `as_of`, `diversity` or `memory`), DataError (`out` belongs to another
+    run, or to something else), LakeError and BundleError.
     """
     if top < 1:
         raise ConfigError(f"--top {top}: each customer gets at least 1 product")
+    if diversity is not None and not 0 <= diversity <= 1:
+        raise ConfigError(f"--diversity {diversity:g}: from 0, by score alone, to 1")
     bundle, out = Bundle.load(bundle_path), Path(out)
     with _only_writer(out):
         begun = _read_run(out)
         lake = _lake_of(lake_path, version, begun)
         check_fits(bundle, lake)
-        run = _run(bundle, lake, top, scoring_day(lake, as_of) if as_of or not begun else _day(begun["as_of"]))
+        recommender = Recommender(bundle, threads)
+        day = scoring_day(lake, as_of) if as_of or not begun else _day(begun["as_of"])
+        run = _run(bundle, lake, top, day, recommender.diversity if diversity is None else diversity)
         if begun is None:
             _publish(out / RUN, _json(run))
         else:
@@ -87,7 +93,7 @@ def score(
         files = [out / f"bucket={bucket:04d}.parquet" for bucket in range(lake.buckets)]
         already = (out / MANIFEST).exists() and all(file.exists() for file in files)
         if not already:
-            _write_buckets(bundle, BucketReader(lake, memory), run, files, threads, progress)
+            _write_buckets(recommender, Adoption.of(bundle, threads), BucketReader(lake, memory), run, files, progress)
             _publish(out / MANIFEST, _json(_manifest(run, files)))
         manifest = json.loads((out / MANIFEST).read_text())
     return Scores(out, bundle.bundle_id, _day(run["as_of"]), top, manifest["rows"], manifest["customers"], already)
@@ -99,6 +105,7 @@ def recommendations(
     tables: dict[str, pl.DataFrame],
     as_of: date | None,
     top: int,
+    diversity: float | None = None,
 ) -> tuple[pl.DataFrame, int]:
     """For every customer of a bucket the columns of a file but for the bundle; and how many customers that is."""
     customers = tables["customers"]["customer_id"].unique().sort()
@@ -106,7 +113,7 @@ def recommendations(
         return pl.DataFrame(schema={n: dtype for n, dtype in columns(adoption).items() if n != "bundle_id"}), 0
     k = min(top, len(recommender.products))
     rows = features(tables, scoring_examples(customers, as_of), recommender.definition)
-    ranked = recommender.ranked(rows, recommender.vectors_from_rows(rows), k)
+    ranked = recommender.ranked(rows, recommender.vectors_from_rows(rows), k, diversity)
     return ranked if adoption is None else adoption.beside(ranked, rows), len(customers)
 
 
@@ -116,14 +123,14 @@ def columns(adoption: Adoption | None) -> dict[str, Any]:
 
 
 def _write_buckets(
-    bundle: Bundle,
+    recommender: Recommender,
+    adoption: Adoption | None,
     reader: BucketReader,
     run: dict[str, Any],
     files: list[Path],
-    threads: int,
     progress: Progress | None,
 ) -> None:
-    recommender, adoption = Recommender(bundle, threads), Adoption.of(bundle, threads)
+    day, top, diversity = _day(run["as_of"]), run["top"], run["diversity"]
     with ThreadPoolExecutor(max_workers=1) as writer:
         written: Future[None] | None = None
         for bucket, file in enumerate(files):
@@ -132,12 +139,12 @@ def _write_buckets(
             if file.exists():
                 continue
             found = [
-                recommendations(recommender, adoption, tables, _day(run["as_of"]), run["top"])
+                recommendations(recommender, adoption, tables, day, top, diversity)
                 for tables in reader.parts(bucket, COPIES)
             ]
             if written:
                 written.result()  # at most one bucket waits to be written
-            written = writer.submit(write_scores, file, found, bundle.bundle_id, adoption)
+            written = writer.submit(write_scores, file, found, recommender.bundle.bundle_id, adoption)
         if written:
             written.result()
     if progress:
@@ -155,13 +162,14 @@ def write_scores(
     _publish_parquet(path, rows.rechunk(), sum(customers for _, customers in parts))
 
 
-def _run(bundle: Bundle, lake: Lake, top: int, as_of: date | None) -> dict[str, Any]:
+def _run(bundle: Bundle, lake: Lake, top: int, as_of: date | None, diversity: float) -> dict[str, Any]:
     return {
         "schema": 1,
         "bundle_id": bundle.bundle_id,
         "lake": {"identity": lake.identity(), "version": lake.version, "source": lake.source},
         "as_of": as_of.isoformat() if as_of else None,
         "top": top,
+        "diversity": diversity,
     }
 
 
@@ -199,7 +207,7 @@ def _lake_of(path: Path | str, version: int | None, begun: dict[str, Any] | None
 
 
 def _refuse_another(out: Path, begun: dict[str, Any], run: dict[str, Any]) -> None:
-    named = {"bundle_id": "bundle", "as_of": "--as-of", "top": "--top"}
+    named = {"bundle_id": "bundle", "as_of": "--as-of", "top": "--top", "diversity": "--diversity"}
     pairs = [(name, begun.get(key), run[key]) for key, name in named.items()]
     there, here = begun.get("lake", {}), run["lake"]
     if there.get("identity") != here["identity"]:

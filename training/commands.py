@@ -109,18 +109,27 @@ def evaluate(
     bundle: Annotated[Path, typer.Argument(help="The bundle's directory.")],
     lake: LakeOption,
     version: VersionOption = None,
+    diversity: Annotated[
+        float,
+        typer.Option(
+            "--diversity", metavar="D", min=0, max=1, help="Show beside it the same model re-ranked for variety."
+        ),
+    ] = 0.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
     ] = False,
 ) -> None:
-    """Judge a bundle on its test split: metrics with 95 % intervals, beside baselines fitted in the same run."""
+    """Judge a bundle on its test split: metrics with 95 % intervals, beside baselines fitted in the same run.
+
+    Also by number of events and by declared group, and what accuracy does not say of the lists.
+    """
     from recsys.bundle import Bundle
     from recsys.lake.store import Lake
     from training.evaluate import evaluate as judge
     from training.tables import print_evaluation
 
     with progress_bar("Evaluating") as progress:
-        report = judge(Bundle.load(bundle), Lake.open(lake, version), progress)
+        report = judge(Bundle.load(bundle), Lake.open(lake, version), progress, diversity)
     if as_json:
         json.dump(report, sys.stdout, indent=1)
         print()

@@ -25,6 +25,8 @@ class ServingConfig(BaseModel):
 
     exclude_held: bool = True
     """Never recommend what the customer holds."""
+    diversity: float = Field(default=0.0, ge=0, le=1)
+    """0 ranks by score alone; above, each product also loses by its likeness to those before it (docs/serving.md)."""
 
 
 class Config(BaseModel):

@@ -22,11 +22,15 @@ from recsys.progress import Progress
 from training.adoption_evaluation import adoption_report, adoption_test
 from training.config import Config, parse_config
 from training.rows import example_rows
+from training.slices import event_slice, list_report, slice_report
 
 KS = (1, 3, 5, 10, 20)
 CHUNK = 4096
 """Customers scored at once."""
 MODEL = "two_tower"
+DIVERSE = "two_tower_diverse"
+LISTED = 10
+"""Products of a list that are looked at beyond accuracy."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,21 @@ class Outcome:
     """Model → time to fit."""
     refused: dict[str, str]
     """Baseline → why it was not fitted."""
+    top: dict[str, np.ndarray]
+    """Model → int32 [N, 10], columns of the best products, -1 where there are fewer."""
+    slices: dict[str, np.ndarray]
+    """What test rows are told apart by (`events`, the attribute of groups) → str or None [N]."""
+    held: sp.csr_matrix | None
+    """Customers × products of what baselines were fitted on; None without baselines."""
 
 
-def evaluate(bundle: Bundle, lake: Lake, progress: Progress) -> dict[str, Any]:
-    """The report of `recsys evaluate --json`: values with 95 % intervals, and paired differences to the baselines."""
+def evaluate(bundle: Bundle, lake: Lake, progress: Progress, diversity: float = 0.0) -> dict[str, Any]:
+    """The report of `recsys evaluate --json`: values with 95 % intervals, and paired differences to the baselines.
+
+    With `diversity` above 0, the model `two_tower_diverse` is the same one re-ranked for variety.
+    """
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
-    found = report(outcome_on_test(bundle, lake, progress), config)
+    found = report(outcome_on_test(bundle, lake, progress, diversity=diversity), config)
     if config.adoption:
         test = adoption_test(bundle, lake, config, progress)
         found["adoption"] = adoption_report(test, config.evaluation.bootstrap, config.evaluation.seed)
@@ -72,23 +85,44 @@ def report(outcome: Outcome, config: Config) -> dict[str, Any]:
         "models": models,
         "differences": differences,
         "coverage": outcome.coverage,
+        "lists": list_report(outcome.top, outcome.held, groups, samples, seed) if outcome.held is not None else {},
+        "slices": {
+            name: slice_report(
+                {m: values[config.training.metric] for m, values in outcome.metrics.items() if m != DIVERSE},
+                MODEL,
+                labels,
+                groups,
+                samples,
+                seed,
+            )
+            for name, labels in outcome.slices.items()
+        },
+        "metric": config.training.metric,
         "seconds": outcome.seconds,
         "refused": outcome.refused,
     }
 
 
-def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress, baselines: bool = True) -> Outcome:
+def outcome_on_test(
+    bundle: Bundle, lake: Lake, progress: Progress, baselines: bool = True, diversity: float = 0.0
+) -> Outcome:
     """Score every test example with the bundle and, if wanted, baselines fitted on what training could see."""
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
     recommender = Recommender(bundle, threads=config.threads)
     fitted: dict[str, Any] = {}
     refused: dict[str, str] = {}
+    held: sp.csr_matrix | None = None
     seconds = {MODEL: float(bundle.manifest["seconds"].get("fit", 0.0))}
+    if diversity:
+        seconds[DIVERSE] = seconds[MODEL]
     if baselines:
-        fitted, fit_seconds, refused = fit_baselines(bundle.encoder, lake, config, progress)
+        fitted, fit_seconds, refused, held = fit_baselines(bundle.encoder, lake, config, progress)
         seconds |= fit_seconds
+    group = group_of(lake, config)
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in seconds}
     recommended = {name: {k: np.zeros(len(bundle.encoder.products), dtype=bool) for k in KS} for name in seconds}
+    top: dict[str, list[np.ndarray]] = {name: [] for name in seconds}
+    slices: dict[str, list[np.ndarray]] = {"events": [], **({group: []} if group else {})}
     customers: list[np.ndarray] = []
     for bucket, tables, rows in example_rows(BucketReader(lake), bundle.definition, config.evaluation, "test"):
         progress(bucket + 1, lake.buckets, "evaluating")
@@ -98,15 +132,24 @@ def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress, baselines: b
             history = membership(chunk["holdings"], bundle.encoder)
             targets = membership(chunk["targets"], bundle.encoder)
             allowed = ~history.astype(bool).toarray() if config.serving.exclude_held else np.ones(history.shape, bool)
+            slices["events"].append(event_slice(chunk))
+            if group:
+                slices[group].append(np.array(_groups(tables, chunk["customer_id"], lake, config), dtype=object))
+            vectors = recommender.vectors_from_rows(chunk)
+            plain = recommender.scores(vectors)
             for name in seconds:
                 if name == MODEL:
-                    scores = recommender.scores(recommender.vectors_from_rows(chunk))
+                    scores = plain
+                elif name == DIVERSE:
+                    scores = _reordered(plain, *recommender.rank(vectors, allowed, max(KS), diversity))
                 elif name == "popularity_by_group":
                     scores = fitted[name].scores(history, _groups(tables, chunk["customer_id"], lake, config))
                 else:
                     scores = fitted[name].scores(history)
                 found[name].append(rank_metrics(scores, allowed, targets, KS))
-                _mark(recommended[name], top_k(scores, allowed, max(KS)))
+                best = top_k(scores, allowed, max(KS))
+                _mark(recommended[name], best)
+                top[name].append(best[:, :LISTED].astype(np.int32))
     if not customers:
         raise DataError(f"{lake.path}: {config.evaluation.protocol} finds no test example in this lake")
     metrics = {
@@ -115,13 +158,22 @@ def outcome_on_test(bundle: Bundle, lake: Lake, progress: Progress, baselines: b
     coverage = {
         name: {f"coverage@{k}": float(seen.mean()) for k, seen in ks.items()} for name, ks in recommended.items()
     }
-    return Outcome(np.concatenate(customers), metrics, coverage, seconds, refused)
+    return Outcome(
+        np.concatenate(customers),
+        metrics,
+        coverage,
+        seconds,
+        refused,
+        {name: np.concatenate(parts) for name, parts in top.items()},
+        {name: np.concatenate(parts) for name, parts in slices.items()},
+        held,
+    )
 
 
 def fit_baselines(
     encoder: Encoder, lake: Lake, config: Config, progress: Progress
-) -> tuple[dict[str, Any], dict[str, float], dict[str, str]]:
-    """The configured baselines, how long each took to fit, and why any was refused."""
+) -> tuple[dict[str, Any], dict[str, float], dict[str, str], sp.csr_matrix]:
+    """The configured baselines, how long each took to fit, why any was refused, and what they were fitted on."""
     held: list[sp.csr_matrix] = []
     popular: list[sp.csr_matrix] = []
     groups: list[str | None] = []
@@ -164,7 +216,7 @@ def fit_baselines(
             refused[name] = str(error)
             continue
         seconds[name] = time.perf_counter() - began
-    return fitted, seconds, refused
+    return fitted, seconds, refused, interactions
 
 
 def group_of(lake: Lake, config: Config) -> str | None:
@@ -195,6 +247,15 @@ def _groups(tables: dict[str, pl.DataFrame], ids: pl.Series, lake: Lake, config:
         return [None] * len(ids)
     known = tables["customers"].select("customer_id", pl.col(group).cast(pl.String)).unique("customer_id", keep="last")
     return ids.to_frame("customer_id").join(known, on="customer_id", how="left", maintain_order="left")[group].to_list()
+
+
+def _reordered(plain: np.ndarray, scores: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """float64 [N, P] scores that rank the listed products as the lists do, the others after them as `plain` does."""
+    found = plain.astype(np.float64)
+    found -= found.max(axis=1, keepdims=True) + 1
+    places = np.where(scores > -np.inf, np.arange(index.shape[1], 0, -1.0), np.take_along_axis(found, index, axis=1))
+    np.put_along_axis(found, index, places, axis=1)
+    return found
 
 
 def _mark(seen: dict[int, np.ndarray], top: np.ndarray) -> None:

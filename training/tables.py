@@ -101,8 +101,39 @@ def print_evaluation(report: dict[str, Any]) -> None:
     console.print(table)
     for name, reason in report["refused"].items():
         console.print(f"not fitted: {name}: {reason}")
+    for name, slices in report["slices"].items():
+        if slices:
+            console.print(_slices(name, slices, report["metric"]))
+    if report["lists"]:
+        console.print(_lists(report))
     if "adoption" in report:
         console.print(_adoption(report["adoption"]))
+
+
+def _slices(name: str, slices: dict[str, Any], metric: str) -> Table:
+    """One row for each slice of the test customers."""
+    title = f"{metric} by {name}, value [95 % interval]"
+    table = Table(title=title, title_justify="left")
+    for heading in (name, "rows", "two_tower", "minus the others", "best baseline", "two_tower − it"):
+        table.add_column(heading, justify="left" if heading == name else "right")
+    for label, one in slices.items():
+        own = _interval(one["models"]["two_tower"])
+        against = _interval(one["gap"], "+") if "gap" in one else ""
+        best = one.get("best_baseline", "")
+        cells = [f"{best} {one['models'][best]['value']:.4f}", _interval(one["difference"], "+")] if best else ["", ""]
+        table.add_row(label, f"{one['rows']:,}", own, against, *cells)
+    return table
+
+
+def _lists(report: dict[str, Any]) -> Table:
+    """What accuracy does not say of the first ten products."""
+    table = Table(title="lists of 10, beyond accuracy, value [95 % interval]", title_justify="left")
+    for heading in ("model", "coverage", "novelty, bits", "diversity", "popularity", "gini"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for name, one in report["lists"].items():
+        cells = [_interval(one[metric]) for metric in ("novelty", "diversity", "popularity")]
+        table.add_row(name, f"{report['coverage'][name]['coverage@10']:.3f}", *cells, f"{one['gini']:.3f}")
+    return table
 
 
 def _adoption(report: dict[str, Any]) -> Table:

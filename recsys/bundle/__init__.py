@@ -5,6 +5,7 @@ from recsys.bundle.bundle import Bundle, write_bundle
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import write_item_table
 from recsys.bundle.parity import Check, parity_record, verify
+from recsys.bundle.reasons import Reason, reasons
 from recsys.bundle.recommender import Recommender
 from recsys.bundle.towers import customer_ports, product_ports
 
@@ -14,11 +15,13 @@ __all__ = [
     "Check",
     "Graph",
     "Port",
+    "Reason",
     "Recommender",
     "adoption_part",
     "customer_ports",
     "parity_record",
     "product_ports",
+    "reasons",
     "verify",
     "write_bundle",
     "write_item_table",

@@ -196,7 +196,7 @@ def _answer(
     for part in filled.iter_slices(batch):
         rows = features(tables, part, recommender.definition)
         found = recommender.vectors_from_rows(rows)
-        best, columns = recommender.rank(found, recommender.allowed(rows, exclude_held=True), TOP)
+        best, columns = recommender.rank(found, recommender.allowed(rows, exclude_held=True), TOP, diversity=0)
         vectors.append(found)
         scores.append(best)
         index.append(columns)

@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 
 from recsys.bundle.bundle import CONFIG, Bundle
+from recsys.bundle.diversity import POOL, mmr
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import PRODUCT_IDS, PRODUCT_VECTORS, read_ids, read_vectors
 from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vectors
@@ -36,8 +37,9 @@ class Recommender:
         self.bundle = bundle
         self.definition = bundle.definition
         self.encoder = bundle.encoder
-        self.exclude_held = _exclude_held(bundle)
+        self.exclude_held, self.diversity = _exclude_held(bundle), _diversity(bundle)
         self.products, self.product_vectors = item_table(bundle)
+        self.directions = _directions(bundle, self.product_vectors)
         width = self.product_vectors.shape[1]
         self._index = {product: i for i, product in enumerate(self.products)}
         self._customer = customer_graph(bundle, width, threads)
@@ -62,13 +64,16 @@ class Recommender:
             np.put_along_axis(matrix[start : start + step], index, scores, axis=1)
         return matrix
 
-    def rank(self, vectors: np.ndarray, allowed: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    def rank(
+        self, vectors: np.ndarray, allowed: np.ndarray, k: int, diversity: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """The best min(k, P) products of each customer: scores float32 and columns int64, best first.
 
         `allowed` bool [N, P] decides before the ranking; where fewer are allowed, the tail's scores are -inf.
-        Ties go to the lower column, so to the lower product id. Raises DataError if k is less than 1.
+        Ties go to the lower column, so to the lower product id. With `diversity` above 0 (None: as configured) the
+        order is that of `mmr`. Raises DataError if k is less than 1 or diversity is not from 0 to 1.
         """
-        return self._rank_all(vectors, np.argwhere(~allowed), _checked_k(k))
+        return self._rank_all(vectors, np.argwhere(~allowed), _checked_k(k), NOBODY, self._diverse(diversity))
 
     def allowed(
         self,
@@ -96,12 +101,13 @@ class Recommender:
         exclude: Collection[str] = (),
         candidates: Collection[str] | None = None,
         exclude_held: bool | None = None,
+        diversity: float | None = None,
     ) -> pl.DataFrame:
         """The best products of each customer: `customer_id, rank` (from 1)`, product_id, score`, by customer and rank.
 
         A customer with fewer than k allowed products has fewer rows, one with none has none. For `exclude`,
-        `candidates`, `exclude_held` see `allowed`. Raises DataError for k below 1, unknown products, or a customer
-        asked for twice.
+        `candidates`, `exclude_held` see `allowed`, for `diversity` see `rank`. Raises DataError for k below 1, unknown
+        products, or a customer asked for twice.
         """
         _checked_k(k)
         closed = self._closed(exclude, candidates)
@@ -111,16 +117,23 @@ class Recommender:
         if examples.is_empty():
             return pl.DataFrame(schema=ANSWER)
         rows = features(tables, examples.sort("customer_id"), self.definition)
-        return self._ranked(rows, self.vectors_from_rows(rows), k, closed, exclude_held)
+        held = self._held(rows, exclude_held)
+        return self._ranked(rows, self.vectors_from_rows(rows), k, closed, held, diversity)
 
-    def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int) -> pl.DataFrame:
+    def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int, diversity: float | None = None) -> pl.DataFrame:
         """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready."""
-        return self._ranked(rows, vectors, _checked_k(k), self._closed((), None), None)
+        return self._ranked(rows, vectors, _checked_k(k), NOBODY, self._held(rows, None), diversity)
 
     def _ranked(
-        self, rows: pl.DataFrame, vectors: np.ndarray, k: int, closed: np.ndarray, exclude_held: bool | None
+        self,
+        rows: pl.DataFrame,
+        vectors: np.ndarray,
+        k: int,
+        closed: np.ndarray,
+        held: np.ndarray,
+        diversity: float | None,
     ) -> pl.DataFrame:
-        scores, index = self._rank_all(vectors, self._held(rows, exclude_held), k, closed)
+        scores, index = self._rank_all(vectors, held, k, closed, self._diverse(diversity))
         kept = scores > -np.inf
         row, place = np.nonzero(kept)
         return pl.DataFrame(
@@ -138,10 +151,11 @@ class Recommender:
         return max(1, min(BATCH, CELLS // len(self.products)))
 
     def _rank_all(
-        self, vectors: np.ndarray, excluded: np.ndarray, k: int, closed: np.ndarray = NOBODY
+        self, vectors: np.ndarray, excluded: np.ndarray, k: int, closed: np.ndarray, diversity: float
     ) -> tuple[np.ndarray, np.ndarray]:
         """Rank without the (row, column) pairs `excluded` int64 [M, 2], ordered by row, and the columns `closed`."""
         width = min(k, len(self.products))
+        pool = min(k * POOL, len(self.products)) if diversity else width
         scores = np.empty((len(vectors), width), dtype=np.float32)
         index = np.empty((len(vectors), width), dtype=np.int64)
         step = self._step
@@ -153,8 +167,17 @@ class Recommender:
             if len(closed):
                 everywhere = np.stack([np.repeat(np.arange(len(part)), len(closed)), np.tile(closed, len(part))], 1)
                 pairs = np.concatenate([pairs, everywhere])
-            scores[start : start + step], index[start : start + step] = self._rank_batch(part, pairs, width)
+            best = self._rank_batch(part, pairs, pool)
+            if diversity:
+                best = mmr(*best, self.directions, width, diversity)
+            scores[start : start + step], index[start : start + step] = best
         return scores, index
+
+    def _diverse(self, diversity: float | None) -> float:
+        value = self.diversity if diversity is None else diversity
+        if not 0 <= value <= 1:
+            raise DataError(f"diversity: {value!r} is not a number from 0 (none) to 1")
+        return value
 
     def _rank_batch(self, vectors: np.ndarray, excluded: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         scores, index = self._rank.run(
@@ -230,6 +253,25 @@ def _exclude_held(bundle: Bundle) -> bool:
     if not isinstance(value, bool):
         raise BundleError(f"{bundle.path / CONFIG}: serving.exclude_held must be true or false, not {value!r}")
     return value
+
+
+def _diversity(bundle: Bundle) -> float:
+    serving = bundle.config.get("serving")
+    value = serving.get("diversity", 0.0) if isinstance(serving, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise BundleError(f"{bundle.path / CONFIG}: serving.diversity must be a number from 0 to 1, not {value!r}")
+    return float(value)
+
+
+def _directions(bundle: Bundle, vectors: np.ndarray) -> np.ndarray:
+    """float32 [P, D]: the products' vectors without the item bias, of length 1."""
+    model = bundle.config.get("model")
+    width = model.get("dim") if isinstance(model, dict) else None
+    if not isinstance(width, int) or not 0 < width <= vectors.shape[1]:
+        raise BundleError(f"{bundle.path / CONFIG}: model.dim must be the width of the vectors, not {width!r}")
+    found = vectors[:, :width]
+    length = np.sqrt((found * found).sum(axis=1, keepdims=True))
+    return found / np.maximum(length, np.finfo(np.float32).tiny)
 
 
 def _checked_k(k: int) -> int:

@@ -103,7 +103,7 @@ def parts(bank: Bank) -> Parts:
     ids = [[PRODUCTS[i] for i in row] for row in order]
     return {
         "features": {
-            "config.yaml": b"name: linear\nserving:\n  exclude_held: true\n",
+            "config.yaml": f"name: linear\nmodel:\n  dim: {DIMENSIONS}\nserving:\n  exclude_held: true\n".encode(),
             "features.json": bank.definition.model_dump_json(indent=1).encode(),
             "encoder.json": bank.encoder.model_dump_json(indent=1).encode(),
         },

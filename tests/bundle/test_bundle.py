@@ -20,7 +20,7 @@ def test_what_was_written_is_read(bundle: Bundle, parts: Parts, bank: Any) -> No
     loaded = Bundle.load(bundle.path)
     assert loaded.bundle_id == bundle.bundle_id
     assert loaded.path.name == f"linear-{loaded.bundle_id}"
-    assert loaded.config == {"name": "linear", "serving": {"exclude_held": True}}
+    assert loaded.config == {"name": "linear", "model": {"dim": 5}, "serving": {"exclude_held": True}}
     assert loaded.definition == bank.definition
     assert loaded.encoder == bank.encoder
     assert loaded.json("report/metrics.json") == {"ndcg@10": 0.5}

@@ -63,11 +63,15 @@ def test_held_products_are_left_out_unless_asked_for(recommender: Recommender, b
 def test_the_configuration_decides_about_held_products(
     write: Callable[..., Bundle], with_file: Any, bank: Any, rows: pl.DataFrame
 ) -> None:
-    open_to_all = Recommender(write(with_file("config.yaml", b"serving: {exclude_held: false}\n")))
+    open_to_all = Recommender(write(with_file("config.yaml", b"model: {dim: 5}\nserving: {exclude_held: false}\n")))
     assert not open_to_all.exclude_held
     assert listed(open_to_all.recommend(bank.tables, bank.examples, 8)) == expected(bank, rows, 8, lambda *_: False)
     with pytest.raises(BundleError, match=r"config\.yaml: serving\.exclude_held must be true or false, not None"):
         Recommender(write(with_file("config.yaml", b"name: x\n")))
+    with pytest.raises(BundleError, match=r"serving\.diversity must be a number from 0 to 1, not 2"):
+        Recommender(write(with_file("config.yaml", b"model: {dim: 5}\nserving: {exclude_held: true, diversity: 2}\n")))
+    with pytest.raises(BundleError, match=r"model\.dim must be the width of the vectors, not 9"):
+        Recommender(write(with_file("config.yaml", b"model: {dim: 9}\nserving: {exclude_held: true}\n")))
 
 
 def test_candidates_and_exclusions_decide_before_the_ranking(
