@@ -9,7 +9,7 @@ import polars as pl
 import scipy.sparse as sp
 
 from recsys.beyond_accuracy import diversity, gini, novelty, popularity
-from recsys.bootstrap import bootstrap, bootstrap_many, gap, paired_bootstrap
+from recsys.bootstrap import bootstrap_many, gap, paired_bootstrap
 
 EVENTS = {"0": (0, 0), "1": (1, 1), "2 to 5": (2, 5), "6 and more": (6, None)}
 """Slices by how many products are in the history, or held where there is no history."""
@@ -52,7 +52,8 @@ def slice_report(
         inside = labels == label
         if inside.sum() < LEAST:
             continue
-        means = {name: asdict(bootstrap(v[inside], customers[inside], samples, seed)) for name, v in values.items()}
+        intervals = bootstrap_many({name: v[inside] for name, v in values.items()}, customers[inside], samples, seed)
+        means = {name: asdict(interval) for name, interval in intervals.items()}
         one: dict[str, Any] = {"rows": int(inside.sum()), "models": means}
         others = [name for name in means if name != model]
         if others:

@@ -1,6 +1,7 @@
 """The recommender of a bundle: customers as they stand in the tables in, ranked products out."""
 
 from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -29,8 +30,8 @@ NOTHING = np.empty((0, 2), dtype=np.int64)
 class Recommender:
     """Ranks products for customers through ONNX Runtime alone; equal questions get equal bits in any batch.
 
-    `threads` is per graph. Raises BundleError naming the file if a graph, the item table, the encoder and the
-    definition do not fit each other.
+    `threads` are those of the customer tower, and batches ranked side by side. Raises BundleError naming the file if a
+    graph, the item table, the encoder and the definition do not fit each other.
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
@@ -43,7 +44,8 @@ class Recommender:
         width = self.product_vectors.shape[1]
         self._index = {product: i for i, product in enumerate(self.products)}
         self._customer = customer_graph(bundle, width, threads)
-        self._rank = rank_graph(bundle, len(self.products), width, threads)
+        self._rank = rank_graph(bundle, len(self.products), width)
+        self.threads = threads
 
     def vectors(self, tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> np.ndarray:
         """float32 [N, D]: the customers as each example sees them."""
@@ -159,18 +161,25 @@ class Recommender:
         scores = np.empty((len(vectors), width), dtype=np.float32)
         index = np.empty((len(vectors), width), dtype=np.int64)
         step = self._step
-        starts = np.arange(0, len(vectors) + step, step)
-        places = np.searchsorted(excluded[:, 0], starts)
-        for start, first, last in zip(starts[:-1].tolist(), places[:-1], places[1:], strict=True):
-            part = vectors[start : start + step]
+
+        def rank_from(start: int) -> None:
+            rows = slice(start, start + step)
+            part = vectors[rows]
+            first, last = np.searchsorted(excluded[:, 0], (start, start + len(part)))
             pairs = excluded[first:last] - np.array([start, 0])
             if len(closed):
                 everywhere = np.stack([np.repeat(np.arange(len(part)), len(closed)), np.tile(closed, len(part))], 1)
                 pairs = np.concatenate([pairs, everywhere])
             best = self._rank_batch(part, pairs, pool)
-            if diversity:
-                best = mmr(*best, self.directions, width, diversity)
-            scores[start : start + step], index[start : start + step] = best
+            scores[rows], index[rows] = mmr(*best, self.directions, width, diversity) if diversity else best
+
+        starts = range(0, len(vectors), step)
+        if self.threads > 1 and len(starts) > 1:  # batches side by side are faster than threads within one
+            with ThreadPoolExecutor(self.threads) as workers:
+                list(workers.map(rank_from, starts))
+        else:
+            for start in starts:
+                rank_from(start)
         return scores, index
 
     def _diverse(self, diversity: float | None) -> float:
