@@ -95,6 +95,45 @@ def score(
     print(scores.out)
 
 
+def similar(
+    bundle: BundlePath,
+    product: Annotated[str | None, typer.Option("--product", metavar="ID", help="Products like this one.")] = None,
+    customer: Annotated[
+        str | None, typer.Option("--customer", metavar="ID", help="Customers of the lake like this one.")
+    ] = None,
+    lake: LakeOption = None,
+    top: Annotated[int, typer.Option("--top", metavar="K", min=1, help="How many.")] = 10,
+    as_of: AsOf = None,
+) -> None:
+    """What is most like a product, or like a customer, to the recommender: by the cosine of its vectors.
+
+    For a customer every bucket of the lake is read, as in scoring. Prints rank, id and cosine, parted by tabs.
+    """
+    from recsys.bundle import Bundle, Recommender
+    from recsys.errors import ConfigError
+    from recsys.lake.store import Lake
+    from serving.similar import similar_customers, similar_products
+    from serving.source import check_fits, scoring_day
+
+    if (product is None) == (customer is None):
+        raise ConfigError("give exactly one of --product and --customer")
+    loaded = Bundle.load(bundle)
+    recommender = Recommender(loaded, 2)
+    if product is not None:
+        found = similar_products(recommender, product, top)
+    elif lake is None or customer is None:
+        raise ConfigError("--customer needs --lake, in which the others are looked for")
+    else:
+        opened = Lake.open(lake)
+        check_fits(loaded, opened)
+        with progress_bar("Comparing") as progress:
+            found = similar_customers(
+                recommender, opened, customer, top, scoring_day(opened, parse_day(as_of)), progress
+            )
+    for row in found.iter_rows():
+        print("\t".join([str(row[0]), row[1], f"{row[2]:.4f}"]))
+
+
 def serve(
     bundle: BundlePath,
     lake: LakeOption = None,

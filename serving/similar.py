@@ -1,0 +1,68 @@
+"""What is like what, to the recommender: products by the cosine of their vectors, customers likewise."""
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Recommender
+from recsys.errors import DataError
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import BucketReader
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from serving.score import COPIES
+
+
+def similar_products(recommender: Recommender, product_id: str, k: int) -> pl.DataFrame:
+    """The k products most like one: `rank` (from 1), `product_id`, `cosine`; ties by id. DataError if it is unknown."""
+    products = recommender.products
+    if product_id not in products:
+        raise DataError(f"{product_id}: no product of bundle {recommender.bundle.bundle_id}")
+    place = products.index(product_id)
+    cosine = (recommender.directions * recommender.directions[place]).sum(axis=1)
+    return _nearest(products, cosine, k, but=product_id, name="product_id")
+
+
+def similar_customers(
+    recommender: Recommender, lake: Lake, customer_id: str, k: int, as_of: date | None, progress: Progress
+) -> pl.DataFrame:
+    """The k customers whose vectors are most like one's: `rank`, `customer_id`, `cosine`.
+
+    Reads every bucket; one, or a part of one, is in memory at a time. DataError if the customer is not in the lake.
+    """
+    tables = lake.customers([customer_id])
+    if tables["customers"].is_empty():
+        raise DataError(f"{customer_id}: no such customer in {lake.path}")
+    (asked,) = _directions(recommender, tables, [customer_id], as_of)
+    best: pl.DataFrame | None = None
+    for bucket in range(lake.buckets):
+        for part in BucketReader(lake).parts(bucket, COPIES):
+            ids = part["customers"]["customer_id"].unique().sort()
+            if ids.is_empty():
+                continue
+            cosine = (_directions(recommender, part, ids.to_list(), as_of) * asked).sum(axis=1)
+            found = _nearest(ids.to_list(), cosine, k, but=customer_id, name="customer_id")
+            both = found if best is None else pl.concat([best, found])
+            best = both.sort(["cosine", "customer_id"], descending=[True, False]).head(k)
+        progress(bucket + 1, lake.buckets, "buckets")
+    assert best is not None
+    return best.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32))
+
+
+def _directions(
+    recommender: Recommender, tables: dict[str, pl.DataFrame], ids: Sequence[str], as_of: date | None
+) -> np.ndarray:
+    """float32 [N, D] the customers' vectors without what multiplies the item bias, of length 1."""
+    vectors = recommender.vectors_from_rows(features(tables, scoring_examples(ids, as_of), recommender.definition))
+    found = vectors[:, : recommender.directions.shape[1]]
+    length: np.ndarray = np.sqrt((found * found).sum(axis=1, keepdims=True))
+    return found / np.maximum(length, np.finfo(np.float32).tiny)
+
+
+def _nearest(ids: Sequence[str], cosine: np.ndarray, k: int, *, but: str, name: str) -> pl.DataFrame:
+    frame = pl.DataFrame({name: ids, "cosine": cosine}, schema={name: pl.String, "cosine": pl.Float32})
+    best = frame.filter(pl.col(name) != but).sort(["cosine", name], descending=[True, False]).head(k)
+    return best.select(pl.int_range(1, pl.len() + 1, dtype=pl.Int32).alias("rank"), name, "cosine")
