@@ -46,6 +46,7 @@ EXTRA_OF = {
     "bentoml": "serve",
     "duckdb": "train",
     "implicit": "train",
+    "obstore": "objects",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "train",
@@ -72,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         extra = EXTRA_OF.get((error.name or "").split(".")[0])
         if extra is None:
             raise
-        _fail(ConfigError(f"the package {error.name} is not installed; the extra {extra!r} of recsys brings it"))
+        _fail(ConfigError(f"the package {error.name} is not installed; pip install 'recsys[{extra}]' brings it"))
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output has gone; nothing is left to be said to it

@@ -12,8 +12,10 @@ from serving.source import parse_day
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Directory of the bundle: the last line of `train`.")
 ]
-LakePath = Annotated[str, typer.Argument(metavar="LAKE", help="Directory of the lake.")]
-LakeOption = Annotated[str | None, typer.Option("--lake", metavar="LAKE", help="Directory of the lake.")]
+LakePath = Annotated[str, typer.Argument(metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")]
+LakeOption = Annotated[
+    str | None, typer.Option("--lake", metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")
+]
 AsOf = Annotated[
     str | None,
     typer.Option(
@@ -44,7 +46,7 @@ def score(
     bundle: BundlePath,
     lake: LakePath,
     out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Directory for the scores: new, empty, or a run to continue.")
+        Path, typer.Argument(metavar="OUT", help="Local directory for the scores: new, empty, or a run to continue.")
     ],
     top: Annotated[int, typer.Option("--top", metavar="K", help="Products per customer.")] = 10,
     as_of: AsOf = None,

@@ -21,6 +21,11 @@ def datasets() -> Path:
     return folder
 
 
+QUICK = ["--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
+QUICK += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
+"""The demo's configuration, trained for a moment."""
+
+
 @dataclass(frozen=True)
 class SmallBank:
     """A synthetic bank of a few hundred customers, and a bundle trained on it for a moment."""
@@ -38,11 +43,9 @@ def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
 
     folder = tmp_path_factory.mktemp("small_bank")
     lake, out = str(folder / "lake"), str(folder / "bundles")
-    quick = ["--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
-    quick += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
     for words in (
         ["data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2"],
-        ["train", "demo", "--lake", lake, "--out", out, *quick],
+        ["train", "demo", "--lake", lake, "--out", out, *QUICK],
     ):
         result = CliRunner().invoke(application(words), words, catch_exceptions=False)
         assert result.exit_code == 0, result.output

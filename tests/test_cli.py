@@ -135,7 +135,7 @@ def test_a_package_of_an_extra_that_is_not_installed_names_the_extra(
     monkeypatch.setitem(cli.EXTRA_OF, "package_of_training", "train")
     assert verb("import package_of_training.deep\ndef act(): ...\n") == 2
     assert "package_of_training" in (message := capsys.readouterr().err)
-    assert "'train'" in message
+    assert "recsys[train]" in message
 
 
 def test_any_other_missing_module_is_a_defect_and_keeps_its_traceback(verb: Verb) -> None:

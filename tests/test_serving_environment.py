@@ -109,7 +109,7 @@ def test_training_there_names_the_extra_that_brings_it(
 ) -> None:
     result = run([str(environment / "recsys"), "train", "demo", "--lake", str(small_bank.lake)], tmp_path)
     assert result.returncode == 2
-    assert "'train'" in result.stderr
+    assert "recsys[train]" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 ConfigArgument = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped one (demo, zimnat, beauty).")
 ]
-LakeOption = Annotated[Path, typer.Option("--lake", help="The lake to read.", show_default=False)]
+LakeOption = Annotated[
+    str, typer.Option("--lake", help="The lake to read: a folder, or s3://bucket/prefix.", show_default=False)
+]
 VersionOption = Annotated[
     int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions).")
 ]
@@ -167,7 +169,7 @@ def compare(
         print_comparison(report)
 
 
-def _open(config: str, lake: Path, version: int | None, overrides: list[str] | None) -> "tuple[Lake, Config]":
+def _open(config: str, lake: str, version: int | None, overrides: list[str] | None) -> "tuple[Lake, Config]":
     from recsys.lake.store import Lake
     from training.config import load_config
 

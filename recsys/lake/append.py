@@ -172,7 +172,7 @@ def _merge(
             touched.update(_buckets_of(placed))
             tables[table] = _grown(update, table, info, placed, placed.clear(), distinct)
         return Counts(added=distinct)
-    lake = Lake(lake.path, replace(lake.manifest, tables=tables))  # with what was copied to new homes
+    lake = Lake(lake.place, replace(lake.manifest, tables=tables))  # with what was copied to new homes
     key = [name for name in TABLES[table].key if name in lake.tables[table].columns]
     statuses, fresh = [], []
     for bucket in _buckets_of(placed):
@@ -208,7 +208,7 @@ def _replace(
     tables: dict[str, TableInfo],
 ) -> None:
     """Rewrite one bucket (or the whole of a table about nobody) with rows in place of those of the same key."""
-    committed = Lake(lake.path, replace(lake.manifest, tables=tables))
+    committed = Lake(lake.place, replace(lake.manifest, tables=tables))
     before = committed.rows(table, bucket).collect()
     if bucket != WHOLE:
         before = before.with_columns(pl.lit(bucket, BUCKET).alias("bucket"))

@@ -8,7 +8,8 @@ import typer
 from recsys.errors import DataError
 from recsys.progress import progress_bar
 
-Out = Annotated[Path, typer.Argument(metavar="OUT", help="The new lake's folder.", show_default=False)]
+PLACE = "a folder, or s3://bucket/prefix"
+Out = Annotated[str, typer.Argument(metavar="OUT", help=f"Where the new lake is made: {PLACE}.", show_default=False)]
 Root = Annotated[
     Path | None, typer.Option("--root", help="The folder that holds the source's files; not for a database.")
 ]
@@ -35,7 +36,7 @@ def data_import(
 
 
 def data_append(
-    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake that grows.", show_default=False)],
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake that grows: {PLACE}.", show_default=False)],
     catalog: Annotated[
         str, typer.Argument(metavar="CATALOG", help="A catalog file, or the name of a shipped one.", show_default=False)
     ],
@@ -57,7 +58,7 @@ def data_append(
 
 
 def data_compact(
-    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to tidy.", show_default=False)],
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake to tidy: {PLACE}.", show_default=False)],
 ) -> None:
     """Join the small files that appends leave, and delete files that no listed version of the lake names."""
     from recsys.lake.compact import compact
@@ -70,7 +71,7 @@ def data_compact(
 
 
 def data_split(
-    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to split.", show_default=False)],
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake to split: {PLACE}.", show_default=False)],
 ) -> None:
     """Double the buckets of a lake that has grown: each bucket becomes two of half the size."""
     from recsys.lake.split import split
@@ -81,19 +82,20 @@ def data_split(
 
 
 def data_versions(
-    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake.", show_default=False)],
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake: {PLACE}.", show_default=False)],
 ) -> None:
     """List the versions that --version can read, the newest last."""
-    from recsys.lake.manifest import read_manifests
+    from recsys.lake.location import location
+    from recsys.lake.manifest import read_listing
 
-    for manifest in read_manifests(lake):
+    for manifest in read_listing(location(lake)).manifests:
         rows = sum(info.rows for info in manifest.tables.values())
         last = f"last event {manifest.last_event}" if manifest.last_event else "undated"
         print(f"{manifest.version:>6}  {last}, {manifest.buckets:,} buckets, {rows:,} rows, {manifest.identity()}")
 
 
 def data_check(
-    lake: Annotated[Path, typer.Argument(metavar="LAKE", help="The lake to check.", show_default=False)],
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake to check: {PLACE}.", show_default=False)],
     version: Annotated[int | None, typer.Option("--version", metavar="N", help="The newest, or this one.")] = None,
 ) -> None:
     """List every violation of the contract, with counts and a first example; exit code 1 if there is any."""

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from deltalake import DeltaTable
-
-from recsys.lake.manifest import read_manifests
-from recsys.lake.store import Lake, files_of
+from recsys.lake.contract import TABLES
+from recsys.lake.delta import listed_files
+from recsys.lake.location import Location
+from recsys.lake.manifest import read_listing
+from recsys.lake.store import Lake
 from recsys.lake.update import LakeUpdate
 from recsys.progress import Progress
 
@@ -34,31 +35,29 @@ def compact(path: str | Path, progress: Progress | None = None) -> Compacted:
     with LakeUpdate(path) as update:
         tables, before, after = dict(update.manifest.tables), 0, 0
         for done, (name, info) in enumerate(update.manifest.tables.items()):
-            held = files_of(update.path / name)
-            DeltaTable(update.path / name).optimize.compact()
-            now = files_of(update.path / name)
-            before, after = before + len(held), after + len(now)
-            if now != held:
+            held, now = update.compact(name)
+            before, after = before + held, after + now
+            if held != now:
                 tables[name] = replace(info, delta_version=update.version_of(name))
             if progress:
                 progress(done + 1, len(tables), f"{name} compacted")
         if tables != update.manifest.tables:
             update.publish(update.candidate(tables))
-        removed, freed = _remove_unlisted(update.path)
+        removed, freed = _remove_unlisted(update.place)
         return Compacted(update.lake, before, after, removed, freed)
 
 
-def _remove_unlisted(path: Path) -> tuple[int, int]:
-    """Delete the data files that no listed version of the lake names; how many, and their bytes."""
-    listed: dict[str, set[Path]] = {}
-    for manifest in read_manifests(path):
-        for name, info in manifest.tables.items():
-            listed[name] = listed.get(name, set()) | files_of(path / name, info.delta_version)
+def _remove_unlisted(place: Location) -> tuple[int, int]:
+    """Delete the data files that no listed version names and no writer at work has written; how many, their bytes."""
+    before = place.unused_before()
+    listing = read_listing(place)
     removed = freed = 0
-    for name, named in listed.items():
-        for file in (path / name).rglob("*.parquet"):
-            if "_delta_log" not in file.relative_to(path).parts and file not in named:
-                freed += file.stat().st_size
-                file.unlink()
-                removed += 1
+    for name in TABLES:
+        versions = {m.tables[name].delta_version for m in listing.manifests if name in m.tables}
+        folder = listing.manifests[-1].folder
+        table = f"{folder}/{name}" if folder else name
+        named = listed_files(place, table, versions)
+        unlisted = [file for file in place.files(table) if file.path not in named and file.modified < before]
+        place.remove(table, [file.path for file in unlisted])
+        removed, freed = removed + len(unlisted), freed + sum(file.size for file in unlisted)
     return removed, freed

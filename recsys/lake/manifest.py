@@ -1,6 +1,6 @@
 """What `lake.json` says: which versions of the tables belong together, for each of the lake's last versions.
 
-The file is replaced whole, by rename, never edited.
+The file is replaced whole, and only by a writer that has read it as it is; never edited.
 """
 
 import json
@@ -8,17 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
-from recsys.durable import rename
 from recsys.errors import LakeError
 from recsys.lake.buckets import HASH
 from recsys.lake.contract import Attribute
+from recsys.lake.location import NAME, Location
 
-NAME = "lake.json"
-UNFINISHED = "lake.unfinished"
-"""The file that stands in a lake's folder while it is being written, and stays if the writer is killed."""
 SCHEMA = 2
 LISTED = 30
 """How many versions of a lake can be read, the newest included."""
@@ -46,6 +42,8 @@ class Manifest:
     until: date
     last_event: date | None
     tables: Mapping[str, TableInfo] = field(default_factory=dict)
+    folder: str = ""
+    """Where below the lake its tables lie; empty: directly there."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -56,11 +54,13 @@ class Manifest:
             "until": self.until.isoformat(),
             "last_event": self.last_event.isoformat() if self.last_event else None,
             "tables": {name: _table_json(info) for name, info in self.tables.items()},
+            **({"folder": self.folder} if self.folder else {}),
         }
 
     def identity(self) -> str:
-        """16 hex digits over the content: equal for equal rows, options and version."""
+        """16 hex digits over the content: equal for equal rows, options and version, wherever the lake lies."""
         content = {**self.as_json(), "hash": HASH}
+        content.pop("folder", None)
         return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -74,41 +74,51 @@ def _table_json(info: TableInfo) -> dict[str, Any]:
     }
 
 
-def write_manifest(lake: Path, manifest: Manifest) -> None:
-    """Make the manifest the lake's newest, at once and durably: temporary file, fsync, rename, fsync of the folder.
+@dataclass(frozen=True)
+class Listing:
+    """`lake.json` as it was read: all listed versions, the oldest first."""
+
+    manifests: tuple[Manifest, ...]
+    tag: str | None
+    """Of the file's content; None where there is no file yet."""
+
+    def version(self, place: Location, version: int | None = None) -> Manifest:
+        """One version, the newest if none is asked for; LakeError if that one is not listed."""
+        if version is None:
+            return self.manifests[-1]
+        found = next((manifest for manifest in self.manifests if manifest.version == version), None)
+        if found is None:
+            first, last = self.manifests[0].version, self.manifests[-1].version
+            there = f"versions {first} to {last}" if first < last else f"version {last} only"
+            raise LakeError(f"{place}: has no version {version}; lake.json lists {there}")
+        return found
+
+
+NOTHING = Listing((), None)
+"""What a new lake follows."""
+
+
+def publish(place: Location, manifest: Manifest, before: Listing) -> Listing:
+    """Make the manifest the lake's newest, at once and durably; LakeError if lake.json is not any more what was read.
 
     The versions before it stay listed, up to `LISTED` in all.
     """
-    before = read_manifests(lake) if (lake / NAME).exists() else []
-    listed = [*(other for other in before if other.version < manifest.version), manifest][-LISTED:]
+    listed = (*before.manifests, manifest)[-LISTED:]
     content = {"schema": SCHEMA, "hash": HASH, "versions": [other.as_json() for other in listed]}
-    temporary = lake / f"{NAME}.tmp"
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    rename(temporary, lake / NAME)
+    text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+    return Listing(listed, place.replace(NAME, text.encode(), before.tag))
 
 
-def read_manifest(lake: Path, version: int | None = None) -> Manifest:
-    """One version's manifest, the newest if none is asked for; LakeError if there is no such lake or version."""
-    listed = read_manifests(lake)
-    if version is None:
-        return listed[-1]
-    found = next((manifest for manifest in listed if manifest.version == version), None)
-    if found is None:
-        first, last = listed[0].version, listed[-1].version
-        there = f"versions {first} to {last}" if first < last else f"version {last} only"
-        raise LakeError(f"{lake}: has no version {version}; lake.json lists {there}")
-    return found
-
-
-def read_manifests(lake: Path) -> list[Manifest]:
-    """All listed versions, the oldest first; LakeError if there is no lake, a half-written one, or an unknown form."""
-    path = lake / NAME
-    if not path.is_file():
-        raise LakeError(_no_lake(lake))
+def read_listing(place: Location) -> Listing:
+    """What `lake.json` lists; LakeError if there is no lake, a half-written one, or an unknown form."""
+    held = place.read(NAME)
+    if held is None:
+        raise LakeError(f"{place}: {place.absent()}")
+    path = place.uri(NAME)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(held.data)
         schema, named = content["schema"], content["hash"]
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise LakeError(f"{path}: cannot be read as a lake's manifest ({error!r}); import the lake again") from error
     if schema not in (1, SCHEMA) or named != HASH:
         raise LakeError(
@@ -120,15 +130,7 @@ def read_manifests(lake: Path) -> list[Manifest]:
         raise LakeError(f"{path}: a part of the manifest is missing or wrong ({error!r}); import again") from error
     if not found:
         raise LakeError(f"{path}: lists no version; import again")
-    return found
-
-
-def _no_lake(lake: Path) -> str:
-    if not lake.exists():
-        return f"{lake}: no such lake; make one with `recsys data import` or `recsys data synth`"
-    if (lake / UNFINISHED).exists():
-        return f"{lake}: half written, its import did not end; import again to the same folder, which starts over"
-    return f"{lake}: not a lake, it has no {NAME}; a lake is a folder made by `recsys data import` or `data synth`"
+    return Listing(tuple(found), held.tag)
 
 
 def _parse(content: Mapping[str, Any]) -> Manifest:
@@ -140,6 +142,7 @@ def _parse(content: Mapping[str, Any]) -> Manifest:
         source=str(content["source"]),
         until=date.fromisoformat(content["until"]),
         last_event=date.fromisoformat(last) if last else None,
+        folder=str(content.get("folder", "")),
         tables={
             name: TableInfo(
                 delta_version=int(info["delta_version"]),

@@ -1,32 +1,28 @@
 """The lake: Delta tables partitioned by bucket, of which `lake.json` names one consistent version."""
 
-import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from types import TracebackType
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from recsys.durable import sync
 from recsys.errors import DataError, LakeError
 from recsys.lake.buckets import BUCKET, bucket_of, check_buckets
-from recsys.lake.claim import check_path, claim, release
 from recsys.lake.conform import conform
 from recsys.lake.contract import EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
-from recsys.lake.manifest import Manifest, TableInfo, read_manifest, write_manifest
+from recsys.lake.delta import TableWriter
+from recsys.lake.location import Location, location
+from recsys.lake.manifest import NOTHING, Manifest, TableInfo, publish, read_listing
 from recsys.lake.placement import HOMES, homes_of, place
 
 __all__ = ["Attribute", "Lake", "LakeWriter", "TableInfo"]
 
 FLUSH_BYTES = 96 << 20
 """Rows of one table that a writer holds in memory before it writes them."""
-
-CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
-"""The log entries of the versions that lake.json lists are never removed by their age."""
 
 DIGESTS = 1 << 64
 """Digests of tables are sums of row hashes below this."""
@@ -38,20 +34,25 @@ WHOLE = -1
 class Lake:
     """One version of a bank's tables, read only; a later version never changes what this object reads."""
 
-    def __init__(self, path: str, manifest: Manifest) -> None:
-        self.path = path
+    def __init__(self, place: Location, manifest: Manifest) -> None:
+        self.place = place
         self.manifest = manifest
         self._found: dict[str, dict[int, list[str]]] = {}
         self._kept: dict[str, pl.DataFrame] = {}
 
     @classmethod
     def open(cls, path: str | Path, version: int | None = None) -> "Lake":
-        """The lake in the folder `path`, its newest version if none is named.
+        """The lake in a folder or at `s3://bucket/prefix`, its newest version if none is named.
 
         LakeError if it is absent, half written or of an unknown form, or if that version is not listed.
         """
-        check_path(Path(path))
-        return cls(str(path), read_manifest(Path(path), version))
+        place = location(path)
+        return cls(place, read_listing(place).version(place, version))
+
+    @property
+    def path(self) -> str:
+        """The folder, or the address."""
+        return str(self.place)
 
     @property
     def version(self) -> int:
@@ -207,10 +208,12 @@ class Lake:
     def _delta(self, table: str) -> DeltaTable:
         version = self._info(table).delta_version
         try:
-            return DeltaTable(os.path.join(self.path, table), version=version)
+            uri = self.place.uri(self.manifest.folder, table)
+            return DeltaTable(uri, version=version, storage_options=self.place.delta_options)
         except (DeltaError, OSError) as error:
             raise LakeError(
-                f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: {error}"
+                f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: "
+                f"{self.place.said(error)}"
             ) from error
 
     def _files(self, table: str) -> dict[int, list[str]]:
@@ -222,8 +225,8 @@ class Lake:
             if partition not in actions.columns:
                 actions = actions.with_columns(pl.lit(WHOLE).alias(partition))
             # In the order of writing, so that equal imports read equal rows in equal order.
-            for place, path in actions.sort("modification_time", "path").select(partition, "path").iter_rows():
-                found.setdefault(place, []).append(os.path.join(self.path, table, path))
+            for bucket, path in actions.sort("modification_time", "path").select(partition, "path").iter_rows():
+                found.setdefault(bucket, []).append(self.place.uri(self.manifest.folder, table, path))
             self._found[table] = found
         return self._found[table]
 
@@ -231,14 +234,15 @@ class Lake:
         schema = self.schema(table)
         if not files:
             return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(files, hive_partitioning=False, glob=False).select(list(schema))
+        scan = pl.scan_parquet(files, hive_partitioning=False, glob=False, **self.place.scan_options)
+        return scan.select(list(schema))
 
 
 class LakeWriter:
     """Writes a new lake table by table; nobody sees it before the `with` block ends well, and then whole.
 
-    On an error the folder is left as it was found. A killed writer leaves a folder that `Lake.open` refuses as half
-    written and that the next writer to the same folder starts over.
+    On an error the place is left as it was found. A killed writer leaves a place that `Lake.open` refuses as half
+    written and that the next writer to the same place starts over.
     """
 
     def __init__(
@@ -251,31 +255,35 @@ class LakeWriter:
         until: date | None = None,
         attributes: Mapping[str, Sequence[Attribute]] | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.place = location(path)
         self.buckets = check_buckets(buckets)
         self._attributes = {table: check_attributes(table, listed) for table, listed in (attributes or {}).items()}
         self._manifest = Manifest(1, buckets, currency, source, until or date.today(), last_event=None)
         self._waiting: dict[str, list[pl.DataFrame]] = {}
         self._holders: list[pl.DataFrame] = []
         self._homes: pl.DataFrame | None = None
+        self._tables: dict[str, TableWriter] = {}
         self._written: dict[str, TableInfo] = {}
         self._columns: dict[str, tuple[str, ...]] = {}
         self._height: dict[str, int] = {}
         self._digest: dict[str, int] = {}
 
     def __enter__(self) -> "LakeWriter":
-        self._claim = claim(self.path)
+        self._claim = self.place.claim()
+        self._manifest = replace(self._manifest, folder=self._claim.folder)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        published = False
         try:
             if kind is None:
                 manifest = self.uncommitted().manifest
-                for table in manifest.tables:
-                    sync_table(self.path / table)
-                write_manifest(self.path, manifest)
+                for table in self._tables.values():
+                    self.place.sync(table.path, table.files())
+                publish(self.place, manifest, NOTHING)
+                published = True
         finally:
-            release(self.path, self._claim)
+            self._claim.release(published)
 
     def append(self, table: str, frame: pl.DataFrame) -> None:
         """Add rows; every call for one table brings the same columns.
@@ -308,9 +316,9 @@ class LakeWriter:
             if table not in self._written:
                 raise DataError(f"{table}: the lake has no such table, and it is compulsory")
         tables = {table: self._written[table] for table in TABLES if table in self._written}
-        lake = Lake(str(self.path), replace(self._manifest, tables=tables))
+        lake = Lake(self.place, replace(self._manifest, tables=tables))
         counted = {table: replace(info, rows=self._rows(lake, table)) for table, info in tables.items()}
-        return Lake(str(self.path), replace(self._manifest, tables=counted))
+        return Lake(self.place, replace(self._manifest, tables=counted))
 
     def _rows(self, lake: Lake, table: str) -> int:
         if TABLES[table].about != "account":
@@ -338,14 +346,15 @@ class LakeWriter:
 
     def _flush(self, table: str) -> None:
         rows = pl.concat(self._waiting.pop(table))
-        partition = None if TABLES[table].about == "all" else ["bucket"]
-        folder = self.path / table
+        if table not in self._tables:
+            self._tables[table] = TableWriter(self.place, self._claim.folder, table, new=True)
+        written = self._tables[table]
         try:
-            write_deltalake(folder, rows, mode="append", partition_by=partition, configuration=CONFIGURATION)
+            written.add(rows)
         except (DeltaError, OSError) as error:
-            raise LakeError(f"{folder}: cannot be written: {error}") from error
+            raise LakeError(f"{self.place}: {table} cannot be written: {self.place.said(error)}") from error
         self._written[table] = TableInfo(
-            delta_version=DeltaTable(folder).version(),
+            delta_version=written.version or 0,
             rows=self._height[table],
             columns=self._columns[table],
             attributes=self._attributes.get(table, ()),
@@ -356,17 +365,3 @@ class LakeWriter:
 def digest_of(rows: pl.DataFrame) -> int:
     """Sum of the rows' hashes, whatever their order; `bucket` is the last column where there is one."""
     return int(rows.hash_rows(seed=0).cast(pl.Int128).sum()) % DIGESTS if rows.height else 0
-
-
-def files_of(folder: Path, version: int | None = None) -> set[Path]:
-    """The data files of a table's newest committed version, or of a named one."""
-    actions = pl.DataFrame(DeltaTable(folder, version=version).get_add_actions(flatten=True))
-    return {folder / path for path in actions["path"]}
-
-
-def sync_table(folder: Path, known: Collection[Path] = ()) -> None:
-    """Have a table's files and its log on the disk; the known files are there already."""
-    fresh = files_of(folder) - set(known)
-    log = folder / "_delta_log"
-    for path in (*fresh, *{path.parent for path in fresh}, *log.glob("*.json"), log, folder):
-        sync(path)

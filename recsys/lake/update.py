@@ -1,8 +1,5 @@
 """A change of a lake that exists: one writer, from the listed state of every table to a new version of all of them."""
 
-import fcntl
-import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -10,14 +7,14 @@ from pathlib import Path
 from types import TracebackType
 
 import polars as pl
-from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from recsys.errors import LakeError
-from recsys.lake.claim import check_path
 from recsys.lake.contract import TABLES
-from recsys.lake.manifest import Manifest, TableInfo, read_manifest, read_manifests, write_manifest
-from recsys.lake.store import CONFIGURATION, Lake, files_of, sync_table
+from recsys.lake.delta import TableWriter
+from recsys.lake.location import Location, location
+from recsys.lake.manifest import Listing, Manifest, TableInfo, publish, read_listing
+from recsys.lake.store import Lake
 
 __all__ = ["LakeUpdate"]
 
@@ -26,109 +23,93 @@ class LakeUpdate:
     """Holds a lake for one writer; what it writes is seen by nobody before `publish`, and then whole.
 
     A writer that was killed leaves commits that lake.json does not name: they are undone before anything is written.
-    Raises LakeError if another writer holds the lake, or if its disk cannot be written.
+    Raises LakeError if another writer holds the lake, commits to it or publishes meanwhile, or if it cannot be
+    written.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.place: Location = location(path)
 
     def __enter__(self) -> "LakeUpdate":
-        check_path(self.path)
-        read_manifest(self.path)
-        self._lock = os.open(self.path, os.O_RDONLY)
+        read_listing(self.place)
+        self._let_go = self.place.hold()
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._lock)
-            raise LakeError(
-                f"{self.path}: another writer is changing it at this moment; wait, then try again"
-            ) from None
-        except OSError:
-            pass  # a file system without locks: two writers at once are then not told apart
-        try:
-            self.manifest: Manifest = read_manifest(self.path)
-            self._restore()
+            self._listing: Listing = read_listing(self.place)
+            self.manifest: Manifest = self._listing.version(self.place)
+            self._tables = {name: self._restored(name) for name in TABLES}
         except BaseException:
-            os.close(self._lock)
+            self._let_go()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         try:
             if error is not None:
-                with suppress(LakeError, DeltaError, OSError):  # the next writer does it otherwise
-                    self._restore()
+                self._undo()
         finally:
-            os.close(self._lock)
+            self._let_go()
         if isinstance(error, DeltaError | OSError) and not isinstance(error, LakeError):
-            raise LakeError(f"{self.path}: cannot be written, and stays as it was: {error}") from error
+            said = self.place.said(error)
+            raise LakeError(f"{self.place}: cannot be written, and stays as it was: {said}") from error
 
     @property
     def lake(self) -> Lake:
         """The lake as it is before the change."""
-        return Lake(str(self.path), self.manifest)
+        return Lake(self.place, self.manifest)
 
     def add(self, table: str, rows: pl.DataFrame) -> None:
         """Commit more rows (with their column `bucket` where the table is partitioned)."""
-        write_deltalake(
-            self.path / table, rows, mode="append", partition_by=partition_of(table), configuration=CONFIGURATION
-        )
+        self._tables[table].add(rows)
 
     def replace(self, table: str, rows: pl.DataFrame, bucket: int | None = None) -> None:
         """Commit rows in place of all rows of a bucket, or of the whole table."""
-        predicate = None if bucket is None else f"bucket = {bucket}"
-        write_deltalake(
-            self.path / table,
-            rows,
-            mode="overwrite",
-            predicate=predicate,
-            partition_by=partition_of(table),
-            configuration=CONFIGURATION,
-        )
+        self._tables[table].replace(rows, bucket)
+
+    def compact(self, table: str) -> tuple[int, int]:
+        """Join the small files of each bucket of a table; how many files there were, and are."""
+        return self._tables[table].compact()
 
     def version_of(self, table: str) -> int:
         """The newest committed version of a table's Delta log."""
-        return DeltaTable(self.path / table).version()
+        return self._tables[table].version or 0
 
     def candidate(self, tables: Mapping[str, TableInfo], **changes: object) -> Lake:
         """The lake as it would be published: to check it first."""
         ordered = {name: tables[name] for name in TABLES if name in tables}
         manifest = replace(self.manifest, version=self.manifest.version + 1, tables=ordered, **changes)  # type: ignore
-        return Lake(str(self.path), manifest)
+        return Lake(self.place, manifest)
 
     def publish(self, lake: Lake) -> None:
         """Make a candidate the lake's newest version, after everything that it names is on the disk."""
-        for table, info in lake.tables.items():
-            if self.manifest.tables.get(table) != info:
-                sync_table(self.path / table, self._known_files(table))
-        write_manifest(self.path, lake.manifest)
+        for name, info in lake.tables.items():
+            before, table = self.manifest.tables.get(name), self._tables[name]
+            if before != info:
+                known = table.files(before.delta_version) if before else set()
+                self.place.sync(table.path, table.files(info.delta_version) - known)
+        self._listing = publish(self.place, lake.manifest, self._listing)
         self.manifest = lake.manifest
 
-    def _restore(self) -> None:
-        """Undo what a killed writer committed: the Delta tables stand again where lake.json says."""
-        listed = {name for manifest in read_manifests(self.path) for name in manifest.tables}
-        for table in TABLES:
-            folder = self.path / table
-            if table not in self.manifest.tables:
-                if folder.exists() and table not in listed:
-                    shutil.rmtree(folder)
-                continue
-            named = self.manifest.tables[table].delta_version
-            try:
-                delta = DeltaTable(folder)
-                if delta.version() != named and files_of(folder) != files_of(folder, named):
-                    delta.restore(named)
-            except (DeltaError, OSError) as error:
-                raise LakeError(
-                    f"{folder}: version {named}, which lake.json names, cannot be restored: {error}"
-                ) from error
+    def _restored(self, name: str) -> TableWriter:
+        """A table of the lake, without what a killed writer committed: it stands again where lake.json says."""
+        table, info = TableWriter(self.place, self.manifest.folder, name), self.manifest.tables.get(name)
+        if info is None:
+            table.abandon()
+            return table
+        try:
+            table.restore(info.delta_version)
+        except (DeltaError, OSError) as error:
+            raise LakeError(
+                f"{self.place}: version {info.delta_version} of {name}, which lake.json names, cannot be restored: "
+                f"{self.place.said(error)}"
+            ) from error
+        if table.version is None:
+            raise LakeError(f"{self.place}: the table {name}, which lake.json names, is not there")
+        table.changed = False
+        return table
 
-    def _known_files(self, table: str) -> set[Path]:
-        if table not in self.manifest.tables:
-            return set()
-        return files_of(self.path / table, self.manifest.tables[table].delta_version)
-
-
-def partition_of(table: str) -> list[str] | None:
-    """The partitioning of a table's files: by bucket unless it is about nobody."""
-    return None if TABLES[table].about == "all" else ["bucket"]
+    def _undo(self) -> None:
+        """Take back what this writer committed, unless another one has gone on from there; the next one does it too."""
+        for name, info in self.manifest.tables.items():
+            if self._tables[name].changed:
+                with suppress(LakeError, DeltaError, OSError):
+                    self._tables[name].restore(info.delta_version)

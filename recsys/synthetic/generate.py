@@ -1,6 +1,5 @@
 """A synthetic bank written as a lake, bucket by bucket, and the truth it was made from beside it."""
 
-import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import polars as pl
 from recsys.errors import ConfigError
 from recsys.lake.buckets import bucket_of
 from recsys.lake.contract import Attribute
+from recsys.lake.location import location
 from recsys.lake.store import Lake, LakeWriter
 from recsys.progress import Progress
 from recsys.synthetic.accounts import account_frame, balance_frame, holder_frame, open_accounts
@@ -77,35 +77,29 @@ class BucketOfBank:
     truth: dict[str, pl.DataFrame]
 
 
-def generate(out: Path, customers: int, seed: int, buckets: int = 16, progress: Progress | None = None) -> Lake:
+def generate(out: str | Path, customers: int, seed: int, buckets: int = 16, progress: Progress | None = None) -> Lake:
     """Write a synthetic bank of `customers` customers to `out`, its truth to `out`.truth, and open it.
 
     The same customers, seed and buckets give the same bank; memory is that of two buckets of `customers / buckets`.
     Raises ConfigError for numbers out of range and LakeError where `out` cannot be written.
     """
     _check(customers, seed)
-    out = Path(out)
-    truth, draft = Path(f"{out}.truth"), Path(f"{out}.truth.draft")
-    with LakeWriter(
-        out, buckets=buckets, currency="GBP", source="synthetic", until=UNTIL, attributes=ATTRIBUTES
-    ) as writer:
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        try:
-            writer.append("products", product_frame())
-            writer.append("campaigns", campaign_frame())
-            for b, part in enumerate(bank(customers, seed, buckets)):
-                for table, frame in part.tables.items():
-                    writer.append(table, frame.with_columns(pl.lit(b, pl.Int32).alias("bucket")))
-                for name, frame in part.truth.items():
-                    frame.write_parquet(draft / f"{name}.{b:06d}.parquet")
-                if progress:
-                    progress(b + 1, buckets, "buckets")
-            _join_truth(draft)
-            shutil.rmtree(truth, ignore_errors=True)
-            draft.rename(truth)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with (
+        LakeWriter(
+            out, buckets=buckets, currency="GBP", source="synthetic", until=UNTIL, attributes=ATTRIBUTES
+        ) as writer,
+        location(f"{writer.place}.truth").drafting() as draft,
+    ):
+        writer.append("products", product_frame())
+        writer.append("campaigns", campaign_frame())
+        for b, part in enumerate(bank(customers, seed, buckets)):
+            for table, frame in part.tables.items():
+                writer.append(table, frame.with_columns(pl.lit(b, pl.Int32).alias("bucket")))
+            for name, frame in part.truth.items():
+                frame.write_parquet(draft / f"{name}.{b:06d}.parquet")
+            if progress:
+                progress(b + 1, buckets, "buckets")
+        _join_truth(draft)
     return Lake.open(out)
 
 

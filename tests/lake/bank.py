@@ -37,7 +37,7 @@ def tables() -> dict[str, pl.DataFrame]:
     }
 
 
-def write(path: Path, frames: Mapping[str, pl.DataFrame], buckets: int = 4) -> Lake:
+def write(path: Path | str, frames: Mapping[str, pl.DataFrame], buckets: int = 4) -> Lake:
     """The frames as a lake, whatever they hold."""
     attributes = {table: [a for a in listed if a.name in frames[table].columns] for table, listed in ATTRIBUTES.items()}
     with LakeWriter(path, buckets=buckets, currency="GBP", source="test", until=UNTIL, attributes=attributes) as writer:

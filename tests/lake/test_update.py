@@ -157,7 +157,7 @@ def test_what_a_killed_writer_committed_is_never_published(grown: Path, tmp_path
     held.__enter__()
     ghost = tables()["transactions"].head(1).with_columns(event_id=pl.lit("GHOST"))
     held.add("transactions", ghost.with_columns(bucket_of(pl.Series(["C000"]), 4)))
-    os.close(held._lock)  # as if the process had died here
+    held._let_go()  # as if the process had died here
     assert content(path) == before
     with LakeUpdate(path) as update:
         append(update, a_day(7), UNTIL)
