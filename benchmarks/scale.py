@@ -15,6 +15,8 @@ from benchmarks.measure import ROOT, arguments, write
 from recsys.lake.store import Lake
 
 GIB = 1 << 30
+DONE = "steps.json"
+"""What has been measured, so that a run that was stopped goes on."""
 
 
 def main() -> None:
@@ -31,8 +33,7 @@ def main() -> None:
     if options.features is not None:
         _features(Lake.open(small if options.features else lake))
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     steps = _steps(options, lake, small, folder)
     text, results = _text(options, Lake.open(lake), steps), {"options": _plain(options), "steps": steps}
     write("scale", f"{options.customers:,} customers on one small machine", text, results)
@@ -44,29 +45,35 @@ def _steps(options: argparse.Namespace, lake: Path, small: Path, folder: Path) -
     memory = ["--memory", options.memory]
     settings = ["--set", f"training.customers={options.sample}", *[w for s in options.set for w in ("--set", s)]]
     synth = ["data", "synth", str(lake), "--customers", str(options.customers), "--buckets", str(options.buckets)]
-    steps = [_step("data synth", "events", _events, lake, ["-m", "recsys", *synth])]
+    done = folder / DONE
+    steps = [_step("data synth", "events", _events, lake, ["-m", "recsys", *synth], done)]
     tenth = [str(small), "--customers", str(options.customers // 10), "--buckets", str(options.buckets // 8)]
-    _step("", "events", _events, small, ["-m", "recsys", "data", "synth", *tenth])
+    _step("a tenth of the bank", "events", _events, small, ["-m", "recsys", "data", "synth", *tenth], done)
     mine = ["-m", "benchmarks.scale", "--work", str(options.work), "--customers", str(options.customers)]
-    steps.append(_step("features of all, a tenth of the bank", "events", _events, small, [*mine, "--features", "1"]))
-    steps.append(_step("features of all", "events", _events, lake, [*mine, "--features"]))
-    steps.append(_step("data check", "events", _events, lake, ["-m", "recsys", "data", "check", str(lake)]))
+    steps.append(
+        _step("features of all, a tenth of the bank", "events", _events, small, [*mine, "--features", "1"], done)
+    )
+    steps.append(_step("features of all", "events", _events, lake, [*mine, "--features"], done))
+    steps.append(_step("data check", "events", _events, lake, ["-m", "recsys", "data", "check", str(lake)], done))
     train = ["-m", "recsys", "train", "demo", "--lake", str(lake), "--out", str(folder), *memory, *settings]
-    steps.append(_step("train", "examples", lambda _: _seen(folder), lake, train))
+    steps.append(_step("train", "examples", lambda _: _seen(folder), lake, train, done))
     (bundle,) = folder.glob("demo-*")
     within = json.loads((bundle / "manifest.json").read_text())["seconds"]
     steps[-1]["within"] = within
     evaluation = ["-m", "recsys", "evaluate", str(bundle), "--lake", str(lake), "--json"]
-    steps.append(_step("evaluate", "events", _events, lake, evaluation, folder / "evaluation.json"))
+    steps.append(_step("evaluate", "events", _events, lake, evaluation, done, folder / "evaluation.json"))
     score = ["-m", "recsys", "score", str(bundle), str(lake), str(folder / "scores"), "--top", "10", *memory]
-    steps.append(_step("score, top 10", "customers", _customers, lake, score))
+    steps.append(_step("score, top 10", "customers", _customers, lake, score, done))
     return steps
 
 
 def _step(
-    name: str, unit: str, count: Any, lake: Path, arguments_: list[str], answer: Path | None = None
+    name: str, unit: str, count: Any, lake: Path, arguments_: list[str], done: Path, answer: Path | None = None
 ) -> dict[str, Any]:
-    """One command in a process of its own: seconds, rows, and the peaks of its memory."""
+    """One command in a process of its own: seconds, rows, and the peaks of its memory; kept, and not done twice."""
+    steps: dict[str, dict[str, Any]] = json.loads(done.read_text()) if done.exists() else {}
+    if name in steps:
+        return steps[name]
     print(f"$ python {' '.join(arguments_)}", file=sys.stderr)
     began = time.perf_counter()
     with answer.open("w") if answer else open(os.devnull, "w") as out:
@@ -81,6 +88,7 @@ def _step(
     found = {"step": name, "seconds": seconds, "unit": unit, "rows": count(Lake.open(lake))}
     found |= {"resident_gib": usage.ru_maxrss * 1024 / GIB, "own_gib": peak.own * _page_gib()}
     print(found, file=sys.stderr)
+    done.write_text(json.dumps({**steps, name: found}, indent=1))
     return found
 
 

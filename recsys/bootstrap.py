@@ -11,6 +11,11 @@ CELLS = 1 << 22
 """Weights held at once (float64): bounds the working memory to about 70 MB, or to one sample."""
 
 
+BLOCKS = 50_000
+"""The most units that are resampled: more customers are put into so many random blocks, drawn whole. The customers of a
+block are as independent as those of different ones, so the interval stays what it is, and its time is bounded."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A mean over rows and the bounds of its bootstrap interval."""
@@ -134,15 +139,24 @@ def _table(values: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def _by_customer(table: np.ndarray, groups: np.ndarray | Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sums [G, M] and row counts [G] of each distinct customer."""
-    if groups is None:
-        return table, np.ones(len(table))
-    if len(groups) != len(table):
+    """Sums [G, M] and row counts [G] of each distinct customer, or of each block of customers."""
+    if groups is not None and len(groups) != len(table):
         raise DataError(f"groups: expected {len(table)} customer ids, one per row, got {len(groups)}")
-    customer = np.unique(np.asarray(groups), return_inverse=True)[1].reshape(-1)
+    if groups is None and len(table) <= BLOCKS:
+        return table, np.ones(len(table))
+    customer = np.arange(len(table)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    customer = customer.reshape(-1)
+    customer = block_of(int(customer.max()) + 1)[customer]
     sizes = np.bincount(customer).astype(np.float64)
     sums = [np.bincount(customer, weights=column, minlength=len(sizes)) for column in table.T]
     return np.stack(sums, axis=1), sizes
+
+
+def block_of(customers: int) -> np.ndarray:
+    """int64 [customers] the unit with which each customer is drawn: their own, or a random block of many."""
+    if customers <= BLOCKS:
+        return np.arange(customers)
+    return np.random.default_rng(0).permutation(customers) % BLOCKS
 
 
 def resampling_weights(customers: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:

@@ -109,3 +109,16 @@ def test_lengths_and_names_must_agree():
     with pytest.raises(DataError, match="samples of 1 or more"):
         bootstrap(np.ones(3), samples=0)
     assert bootstrap_many({}) == {}
+
+
+def test_many_customers_are_drawn_in_blocks_and_the_interval_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(6000), rng.integers(1, 4, 6000))  # customers with one to three rows of their own level
+    values = rng.normal(size=6000)[groups] + rng.normal(size=len(groups))
+    one_by_one = bootstrap(values, groups, samples=2000)
+    monkeypatch.setattr("recsys.bootstrap.BLOCKS", 500)
+    in_blocks = bootstrap(values, groups, samples=2000)
+    assert in_blocks.value == pytest.approx(one_by_one.value)
+    assert (in_blocks.high - in_blocks.low) / (one_by_one.high - one_by_one.low) == pytest.approx(1, abs=0.12)
+    alone = bootstrap(values, samples=2000)
+    assert alone.high - alone.low < 0.9 * (in_blocks.high - in_blocks.low), "rows are not taken for customers"

@@ -9,7 +9,7 @@ import polars as pl
 import scipy.sparse as sp
 from scipy.stats import rankdata
 
-from recsys.bootstrap import Interval, resampling_weights
+from recsys.bootstrap import Interval, block_of, resampling_weights
 from recsys.bundle import Adoption, Bundle
 from recsys.calibration import BINS, expected_calibration_error, mass_bins, reliability
 from recsys.errors import DataError
@@ -115,14 +115,15 @@ def _judged(
     test: AdoptionTest, p: np.ndarray, happened: np.ndarray, samples: int, seed: int
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The figures with intervals, and the resampled Brier scores [samples]."""
-    n = len(test.customers)
+    unit = block_of(len(test.customers))
+    customer, n = unit[test.customer], int(unit.max()) + 1
     bins, ranks = mass_bins(p), mass_bins(p, AUC_BINS)
-    squares = np.bincount(test.customer, (p - happened) ** 2, n)
-    sizes = np.bincount(test.customer, minlength=n)
-    gaps = _by_customer(test.customer, bins, happened - p, n, BINS)
-    by_product = _by_customer(test.customer, test.product, happened - p, n, len(test.base_rates))
-    yes = _by_customer(test.customer, ranks, happened, n, AUC_BINS)
-    no = _by_customer(test.customer, ranks, 1 - happened, n, AUC_BINS)
+    squares = np.bincount(customer, (p - happened) ** 2, n)
+    sizes = np.bincount(customer, minlength=n)
+    gaps = _by_customer(customer, bins, happened - p, n, BINS)
+    by_product = _by_customer(customer, test.product, happened - p, n, len(test.base_rates))
+    yes = _by_customer(customer, ranks, happened, n, AUC_BINS)
+    no = _by_customer(customer, ranks, 1 - happened, n, AUC_BINS)
     parts = []
     for weights in resampling_weights(n, samples, np.random.default_rng(seed)):
         rows = weights @ sizes
