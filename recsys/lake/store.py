@@ -116,7 +116,7 @@ class Lake:
         if not 0 <= b < self.buckets:
             raise LakeError(f"{self.path}: no bucket {b:,}; it has {self.buckets:,}, counted from 0")
         wanted = [table for table in (self.tables if tables is None else tables) if table in self.tables]
-        frames = pl.collect_all([self.rows(table, b, once=once) for table in wanted])
+        frames = self._collect([self.rows(table, b, once=once) for table in wanted])
         return dict(zip(wanted, frames, strict=True))
 
     def rows(self, table: str, b: int, *, once: bool = False) -> pl.LazyFrame:
@@ -157,12 +157,16 @@ class Lake:
             accounts = self._accounts(b, here, met)
             met = pl.concat([met, accounts])
             tables = [table for table in self.tables if table_of(table).about != "all"]
-            frames = pl.collect_all(
-                [self.rows(table, b).filter(self._owned(table, here, accounts)) for table in tables]
-            )
+            frames = self._collect([self.rows(table, b).filter(self._owned(table, here, accounts)) for table in tables])
             for table, frame in zip(tables, frames, strict=True):
                 parts[table].append(frame)
         return {table: self._joined(table, frames) for table, frames in parts.items()}
+
+    def _collect(self, frames: list[pl.LazyFrame]) -> list[pl.DataFrame]:
+        try:
+            return pl.collect_all(frames)
+        except OSError as error:
+            raise LakeError(f"{self.path}: cannot be read: {self.place.said(error)}") from error
 
     def _accounts(self, b: int, customers: pl.Series, met: pl.Series) -> pl.Series:
         if "account_holders" not in self.tables:

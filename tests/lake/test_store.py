@@ -152,6 +152,15 @@ def test_a_table_that_vanished_is_named(tmp_path: Path) -> None:
         Lake.open(lake.path).bucket(0)
 
 
+def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
+    lake = write(tmp_path / "lake", tables())
+    for file in (tmp_path / "lake" / "transactions").rglob("*.parquet"):
+        file.unlink()
+    for ask in (lambda: lake.bucket(0), lambda: lake.customers(["C001"])):
+        with pytest.raises(LakeError, match="cannot be read: .*parquet"):
+            ask()
+
+
 def test_a_later_append_to_a_table_is_not_seen(tmp_path: Path) -> None:
     from deltalake import write_deltalake
 
