@@ -17,6 +17,7 @@ Verbs = Mapping[str, tuple[str, str]]
 VERBS: Verbs = {
     "check": ("training.commands:check", "Would this configuration train on this lake? Answers in seconds."),
     "train": ("training.commands:train", "Train on a lake and write a bundle; the last line printed is its path."),
+    "tune": ("training.commands:tune", "Search for a better configuration on validation; resumes where it stopped."),
     "evaluate": ("training.commands:evaluate", "Metrics of a bundle with intervals, beside the baselines."),
     "compare": (
         "training.commands:compare",
@@ -46,13 +47,16 @@ EXTRA_OF = {
     "bentoml": "serve",
     "duckdb": "train",
     "implicit": "train",
+    "matplotlib": "train",
     "obstore": "objects",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "train",
+    "psycopg": "train",
     "pytorch_lightning": "train",
     "scipy": "train",
     "sklearn": "train",
+    "sqlalchemy": "train",
     "torch": "train",
 }
 """Which optional extra brings a package that may be absent."""

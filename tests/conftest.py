@@ -1,10 +1,14 @@
 """What tests of several parts share: the public data sets, and one small bank with a bundle trained on it."""
 
 import os
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.lake.postgres_server import Server, programs, running
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -51,3 +55,19 @@ def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
         assert result.exit_code == 0, result.output
     last_line = result.stdout.splitlines()[-1]
     return SmallBank(Path(lake), Path(last_line))
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A real PostgreSQL; where its programs are absent a test skips, and in CI it fails."""
+    where = programs()
+    if where is None:
+        reason = "needs PostgreSQL's programs (Debian: apt-get install postgresql)"
+        if os.environ.get("CI", "").lower() in ("1", "true"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    # Not below pytest's own folder: the server runs as a user who may not look into it.
+    with tempfile.TemporaryDirectory(prefix="recsys-postgres-") as folder:
+        os.chmod(folder, 0o755)
+        with running(Path(folder) / "server", where) as found:
+            yield found

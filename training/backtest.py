@@ -39,7 +39,7 @@ def origins(config: Config, lake: Lake, count: int, stride_days: int | None) -> 
     moved = []
     for back in reversed(range(count)):
         evaluation = config.evaluation.model_copy(update={"until": until - stride * back})
-        moved.append(config.model_copy(update={"evaluation": evaluation, "adoption": None}))
+        moved.append(config.model_copy(update={"evaluation": evaluation, "adoption": None, "tuning": None}))
     return moved
 
 

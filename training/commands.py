@@ -23,6 +23,9 @@ LakeOption = Annotated[
 VersionOption = Annotated[
     int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions).")
 ]
+MemoryOption = Annotated[
+    str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one key, such as training.epochs=3; repeatable."),
@@ -43,9 +46,7 @@ def train(
     lake: LakeOption,
     out: Annotated[Path, typer.Option("--out", help="Where the bundle's directory is made.")] = Path("runs"),
     version: VersionOption = None,
-    memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
-    ] = "4GiB",
+    memory: MemoryOption = "4GiB",
     overrides: SetOption = None,
 ) -> None:
     """Train on a lake and write a bundle. The last line printed is its path.
@@ -62,6 +63,58 @@ def train(
     with progress_bar("Training") as progress:
         bundle = fit(read, opened, out, progress, budget)
     print(bundle)
+
+
+def tune(
+    config: ConfigArgument,
+    lake: LakeOption,
+    trials: Annotated[int, typer.Option("--trials", metavar="N", help="Finished trials in all.", min=1)],
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            "--storage",
+            metavar="URL",
+            envvar="RECSYS_STORAGE",
+            help="A database that processes or machines share, postgresql://USER:PASSWORD@HOST/DATABASE; "
+            "a journal file under --out if not given.",
+        ),
+    ] = None,
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="FILE", help="YAML in place of the section tuning."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="Where the directory tune-NAME is made.")] = Path("runs"),
+    version: VersionOption = None,
+    memory: MemoryOption = "4GiB",
+    overrides: SetOption = None,
+) -> None:
+    """Search for a better configuration on the validation split. The last line printed is the best one's path.
+
+    The keys and values that are searched stand in the configuration's section tuning; trial 0 is the configuration as
+    it stands. Given again after it was stopped, the command goes on until N trials are finished.
+    """
+    from recsys.lake.parts import parse_memory
+    from recsys.strict_yaml import read_yaml, validate
+    from training.preflight import preflight
+    from training.tune import tune as search
+    from training.tuning import TuningConfig
+
+    budget = parse_memory(memory)
+    opened, read = _open(config, lake, version, overrides)
+    if space is not None:
+        read = read.model_copy(update={"tuning": validate(TuningConfig, read_yaml(space), str(space))})
+    preflight(read, opened, parts=("train", "validation"))
+    with progress_bar("Tuning") as progress:
+        folder, found = search(read, opened, out, trials, progress, _line, storage, budget)
+    print(found)
+    print(f"report: {folder / 'report.md'}")
+    print(folder / "best.yaml")
+
+
+def _line(text: str) -> None:
+    """A line on standard error, where no progress bar is drawn."""
+    if not sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
 
 
 def backtest(

@@ -16,6 +16,7 @@ from recsys.two_tower import ModelConfig
 from training.adoption import AdoptionConfig
 from training.loop import TrainingConfig
 from training.network import LossConfig
+from training.tuning import TuningConfig
 
 
 class ServingConfig(BaseModel):
@@ -48,6 +49,8 @@ class Config(BaseModel):
     adoption: AdoptionConfig | None = None
     """Probabilities by horizon; they are not built without this section, which needs the temporal protocol."""
     serving: ServingConfig = ServingConfig()
+    tuning: TuningConfig | None = None
+    """What `recsys tune` searches; no part of a bundle."""
 
     @model_validator(mode="after")
     def _adoption_needs_time(self) -> Self:

@@ -3,20 +3,18 @@
 import hashlib
 import shutil
 import time
-from datetime import date
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 from recsys.bundle import parity_record, write_bundle
-from recsys.features.adoption_examples import adoption_cuts
-from recsys.features.definition import FeatureDefinition, define
+from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder
-from recsys.features.examples import cuts, last_day
+from recsys.features.examples import last_day
 from recsys.features.features import features
 from recsys.features.invent import invent
-from recsys.lake.parts import MEMORY, BucketReader, sample_share
+from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.two_tower import TwoTower
@@ -26,12 +24,10 @@ from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.export_adoption import export_adoption
 from training.leaks import without_history
 from training.loop import FitResult
-from training.network import fit_two_tower
-from training.rows import read_arrays, write_rows
+from training.prepare import fit_recommender, prepare
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
-VALIDATION_ROWS = 20_000
 
 
 def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int = MEMORY) -> Path:
@@ -43,68 +39,29 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int
     goes on from its last checkpoint when started again, and gives the same bundle.
     Raises ConfigError or DataError if the lake cannot support the configuration.
     """
+    config = config.model_copy(update={"tuning": None})
     began = time.perf_counter()
     key = hashlib.sha256((config.model_dump_json() + lake.identity()).encode()).hexdigest()[:12]
     work = out / f".work-{config.name}-{key}"
     work.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
-    definition = define(lake, config.features, before=first_unseen_day(config, lake))
-    share = sample_share(lake, config.training.customers)
-    encoder = write_rows(BucketReader(lake, memory, share), definition, config.evaluation, work, progress).finish()
-    learning = read_arrays(work, "train", encoder)
-    held_out = read_arrays(work, "validation", encoder)
+    data = prepare(config, lake, work, progress, memory)
+    definition, encoder, products = data.definition, data.encoder, data.products
     seconds["features"] = time.perf_counter() - began
-    catalogue = lake.read("products").sort("product_id")
-    products = encoder.encode_products(catalogue)
-    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:VALIDATION_ROWS])
-    fitted = fit_two_tower(
-        model=config.model,
-        loss=config.loss,
-        training=config.training,
-        shape=encoder.shape,
-        arrays=learning.arrays,
-        targets=learning.targets,
-        weights=learning.weights,
-        excluded=learning.excluded,
-        products=products,
-        validation={
-            "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
-            "targets": held_out.targets[sample],
-            "excluded": held_out.excluded[sample],
-        },
-        seed=config.seed,
-        threads=config.threads,
-        directory=work / "checkpoints",
-        progress=progress,
-    )
+    fitted = fit_recommender(config, data, work / "checkpoints", progress)
     seconds["fit"] = fitted.seconds
     began = time.perf_counter()
     adoption = _adoption(config, BucketReader(lake, memory), definition, encoder, products, work, progress)
     if adoption:
         seconds["adoption"] = time.perf_counter() - began
     sizes = {
-        "train_examples": len(learning.weights),
-        "validation_examples": len(held_out.weights),
-        "share_of_customers": share,
+        "train_examples": len(data.learning),
+        "validation_examples": len(data.held_out),
+        "share_of_customers": data.share,
     }
     bundle = _write(config, lake, definition, encoder, fitted, adoption, products, out, seconds, sizes)
     shutil.rmtree(work)
     return bundle
-
-
-def first_unseen_day(config: Config, lake: Lake) -> date | None:
-    """The first day that belongs to validation or test, None for protocols that do not split by time.
-
-    With adoption, whose test begins half a year before the end or so, it is the earlier of both.
-    """
-    if config.evaluation.protocol != "temporal":
-        return None
-    day = cuts(config.evaluation, lake.as_of)["validation"][0]
-    if config.adoption is None:
-        return day
-    last = last_day(config.evaluation, lake.as_of)
-    own = adoption_cuts(config.adoption.horizons_months, config.adoption.snapshots, last)
-    return min(day, own["test"][0])
 
 
 def _adoption(

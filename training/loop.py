@@ -5,7 +5,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,8 @@ from training.batches import Epochs
 
 LAST, BEST = "last.ckpt", "best.pt"
 Model = TypeVar("Model", bound=nn.Module)
+OnEpoch = Callable[[dict[str, float]], None]
+"""Called after each epoch with its record (see `FitResult.history`); what it raises ends the fit."""
 
 
 class TrainingConfig(BaseModel):
@@ -95,18 +97,22 @@ def run_fit(
     identity: str,
     directory: Path,
     progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> FitResult[Model]:
     """Train the task's model over the epochs' examples, keeping the epoch with the best metric.
 
     Called within `quiet_and_deterministic`. `directory` gets a checkpoint an epoch; a fit that was stopped goes on
-    from there and ends with the same weights as one that was not. Raises ConfigError if `directory` belongs to another
-    fit, one of another `identity`.
+    from there and ends with the same weights as one that was not; `on_epoch` hears of the earlier epochs too. Raises
+    ConfigError if `directory` belongs to another fit, one of another `identity`.
     """
     directory.mkdir(parents=True, exist_ok=True)
     loop = Loop(task, training, seed)
     loop.steps = len(epochs)
-    loop.directory, loop.identity, loop.progress = directory, identity, progress
+    loop.directory, loop.identity, loop.progress, loop.on_epoch = directory, identity, progress, on_epoch
     loop.resume()
+    if on_epoch is not None:
+        for record in loop.history:
+            on_epoch(record)
     epochs.epoch = lambda: loop.current_epoch
     if not loop.finished:
         _trainer(training).fit(
@@ -138,6 +144,7 @@ class Loop(lightning.LightningModule):
         self.directory = Path()
         self.identity = ""
         self.progress: Progress | None = None
+        self.on_epoch: OnEpoch | None = None
         self.history: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
         self._began = 0.0
@@ -187,6 +194,8 @@ class Loop(lightning.LightningModule):
         partial = self.directory / f"{LAST}.partial"
         self.trainer.save_checkpoint(partial)
         os.replace(partial, self.directory / LAST)
+        if self.on_epoch is not None:
+            self.on_epoch(record)
         self.trainer.should_stop = self.finished
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from recsys.metrics import rank_metrics
 from recsys.progress import Progress
 from recsys.two_tower import ModelConfig, TwoTower
 from training.batches import Batch, Epochs, Examples
-from training.loop import FitResult, TrainingConfig, quiet_and_deterministic, run_fit
+from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
 
 _VALIDATION_CELLS = 1 << 24
 """Scores held at once in validation: 64 MiB."""
@@ -53,6 +53,7 @@ def fit_two_tower(
     threads: int,
     directory: Path,
     progress: Progress | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> FitResult[TwoTower]:
     """Fit on training examples, keeping the epoch that ranks the validation examples best.
 
@@ -80,6 +81,7 @@ def fit_two_tower(
             identity=identity,
             directory=directory,
             progress=progress,
+            on_epoch=on_epoch,
         )
 
 

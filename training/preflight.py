@@ -18,16 +18,19 @@ from training.adoption import check_memory, too_short
 from training.adoption_rows import copies as adoption_copies
 from training.config import Config
 from training.evaluate import KS, group_of
-from training.fit import first_unseen_day
 from training.leaks import find_leaks, leak_rows, without_history
+from training.prepare import first_unseen_day
 from training.rows import copies
 
 SAMPLE = 4
 """Buckets that are looked at."""
 
 
-def preflight(config: Config, lake: Lake) -> list[str]:
-    """Sentences on what training would do with this lake, from a few of its buckets.
+ALL_PARTS: tuple[Part, ...] = get_args(Part)
+
+
+def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -> list[str]:
+    """Sentences on what training would do with this lake, from a few of its buckets; only `parts` are looked at.
 
     Raises ConfigError or DataError for what would make training fail: a protocol that the source cannot support,
     a part without examples, an unknown attribute or metric, nothing to learn from.
@@ -41,7 +44,7 @@ def preflight(config: Config, lake: Lake) -> list[str]:
     lines = [_source(lake), *stopped_tables(lake), *_inputs(lake, definition), *_split(config, lake)]
     group = group_of(lake, config)
     lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
-    return [*lines, *_examples(config, lake, definition), *_adoption(config, lake)]
+    return [*lines, *_examples(config, lake, definition, parts), *_adoption(config, lake, parts)]
 
 
 def check_metric(metric: str, where: str) -> None:
@@ -109,8 +112,8 @@ class _Sample:
         return self._reader.lake.tables["customers"].rows / max(1, self._customers)
 
 
-def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:
-    counts = dict.fromkeys(get_args(Part), 0)
+def _examples(config: Config, lake: Lake, definition: FeatureDefinition, parts: tuple[Part, ...]) -> list[str]:
+    counts = dict.fromkeys(parts, 0)
     learning: list[pl.DataFrame] = []
     sample = _Sample(lake)
     for tables in sample.tables(copies(config.evaluation)):
@@ -136,9 +139,9 @@ def _examples(config: Config, lake: Lake, definition: FeatureDefinition) -> list
     return lines
 
 
-def _adoption(config: Config, lake: Lake) -> list[str]:
+def _adoption(config: Config, lake: Lake, parts: tuple[Part, ...]) -> list[str]:
     """What adoption would learn from; refused where the dated past is too short or nothing was acquired in it."""
-    if config.adoption is None:
+    if config.adoption is None or "test" not in parts:
         return []
     check_memory(config.adoption, lake.tables["products"].rows)
     horizons, until = config.adoption.horizons_months, last_day(config.evaluation, lake.as_of)

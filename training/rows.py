@@ -64,8 +64,8 @@ def write_rows(
     return state
 
 
-def read_arrays(work: Path, part: Part, encoder: Encoder) -> Examples:
-    """Encode the rows of a part into memory-mapped arrays under `work/arrays`, one bucket in memory at a time."""
+def write_arrays(work: Path, part: Part, encoder: Encoder) -> None:
+    """Encode the rows of a part into arrays under `work/arrays`, one bucket in memory at a time."""
     paths = sorted((work / "rows" / part).glob("*.parquet"))
     rows = pl.scan_parquet(paths)
     size = rows.select(
@@ -74,7 +74,7 @@ def read_arrays(work: Path, part: Part, encoder: Encoder) -> Examples:
     total, width, held = (int(value or 0) for value in size.row(0))
     folder = work / "arrays" / part
     folder.mkdir(parents=True, exist_ok=True)
-    maps: dict[str, np.ndarray] = {}
+    maps: dict[str, np.memmap] = {}
     start = 0
     for path in paths:
         frame = pl.read_parquet(path)
@@ -91,5 +91,12 @@ def read_arrays(work: Path, part: Part, encoder: Encoder) -> Examples:
                 )
             maps[name][start : start + frame.height] = values
         start += frame.height
+    for values in maps.values():
+        values.flush()
+
+
+def open_arrays(work: Path, part: Part) -> Examples:
+    """The arrays of a part, memory-mapped."""
+    maps = {path.stem: np.load(path, mmap_mode="r") for path in sorted((work / "arrays" / part).glob("*.npy"))}
     targets, excluded, weights = maps.pop("targets"), maps.pop("excluded"), maps.pop("weights")
     return Examples(arrays=maps, targets=targets, excluded=excluded, weights=weights)

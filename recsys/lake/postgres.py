@@ -65,7 +65,7 @@ class Database:
             self._connection = adbc.AdbcConnection(self._database)
         except adbc.Error as error:
             raise self._no_connection(error, url) from None
-        self._secrets = _secrets(url)
+        self._secrets = secrets_in(url)
         try:
             self._run("BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
             self._run(f"SET LOCAL statement_timeout = {self._source.statement_timeout * 1000}")
@@ -135,14 +135,14 @@ class Database:
             )
         if not url.startswith(("postgresql://", "postgres://")):
             raise ConfigError(f"{self._where()}: must begin with postgresql://; only PostgreSQL can be read")
-        if _ambiguous(url):
+        if ambiguous(url):
             raise self._unreadable()
         limits = {"connect_timeout": str(self._source.connect_timeout), "keepalives_idle": "30"}
         wanted = [f"{key}={value}" for key, value in limits.items() if f"{key}=" not in url]
         return url + ("&" if "?" in url else "?") + "&".join(wanted) if wanted else url
 
     def _no_connection(self, error: Exception, url: str) -> RecsysError:
-        self._secrets = _secrets(url)
+        self._secrets = secrets_in(url)
         text = self._said(error)
         if "could not" not in text and "connection to server" not in text and "timeout" not in text:
             return self._unreadable()  # what libpq says of a URL that it cannot read quotes the URL
@@ -178,14 +178,14 @@ class Database:
         return " ".join(" ".join(lines).split())[:600]
 
 
-def _ambiguous(url: str) -> bool:
+def ambiguous(url: str) -> bool:
     """Whether the password may hold an @, / or other character that ends it early, so that its rest would be a host."""
     _, _, rest = url.partition("://")
     before, at, _ = rest.rpartition("@")
     return bool(at) and not rest.startswith("/") and any(mark in before for mark in "@/?#")
 
 
-def _secrets(url: str) -> list[str]:
+def secrets_in(url: str) -> list[str]:
     """What must not be printed: the URL and the passwords in it, as they are written and as they are meant."""
     found = {url}
     try:

@@ -5,10 +5,8 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -17,9 +15,9 @@ import pytest
 from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.lake.append import append_catalog
 from recsys.lake.catalog import import_catalog
-from recsys.lake.postgres import _secrets
+from recsys.lake.postgres import secrets_in
 from recsys.lake.store import Lake
-from tests.lake.postgres_server import PASSWORD, Server, programs, running
+from tests.lake.postgres_server import PASSWORD, Server
 
 CATALOG = """
 name: bank
@@ -50,21 +48,6 @@ TABLES = {
     "payment": "id text, account text, at timestamp, amount bigint",
 }
 FROM_DATABASE = "database: {url_env: BANK_URL, connect_timeout: 3, statement_timeout: 20}"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    where = programs()
-    if where is None:
-        reason = "needs PostgreSQL's programs (Debian: apt-get install postgresql)"
-        if os.environ.get("CI", "").lower() in ("1", "true"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    # Not below pytest's own folder: the server runs as a user who may not look into it.
-    with tempfile.TemporaryDirectory(prefix="recsys-postgres-") as folder:
-        os.chmod(folder, 0o755)
-        with running(Path(folder) / "server", where) as found:
-            yield found
 
 
 @pytest.fixture(scope="module")
@@ -226,8 +209,8 @@ def test_a_password_that_ends_early_is_refused_before_its_rest_becomes_a_host(
 
 
 def test_every_form_of_a_password_is_a_secret() -> None:
-    assert {"s3/cr", "s3%2Fcr"} < set(_secrets("postgresql://bank:s3%2Fcr@127.0.0.1/bank"))
-    assert {"s3/cr", "s3%2Fcr"} < set(_secrets("postgresql://127.0.0.1/bank?user=bank&password=s3%2Fcr"))
+    assert {"s3/cr", "s3%2Fcr"} < set(secrets_in("postgresql://bank:s3%2Fcr@127.0.0.1/bank"))
+    assert {"s3/cr", "s3%2Fcr"} < set(secrets_in("postgresql://127.0.0.1/bank?user=bank&password=s3%2Fcr"))
 
 
 def test_a_slow_select_is_given_up(files: Path, tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""What a recommender learns from, made once in a working directory: features, encoder, arrays; and the fit on them.
+
+Only training and validation examples are asked for here. `recsys train` and `recsys tune` share it.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from recsys.durable import rename
+from recsys.features.adoption_examples import adoption_cuts
+from recsys.features.definition import FeatureDefinition, define
+from recsys.features.encoder import Encoder
+from recsys.features.examples import cuts, last_day
+from recsys.lake.parts import MEMORY, BucketReader, sample_share
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from recsys.two_tower import TwoTower
+from training.batches import Examples
+from training.config import Config
+from training.loop import FitResult, OnEpoch
+from training.network import fit_two_tower
+from training.rows import open_arrays, write_arrays, write_rows
+
+VALIDATION_ROWS = 20_000
+DONE = "prepared.json"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The examples of training and validation as memory-mapped arrays, and what they were made with."""
+
+    definition: FeatureDefinition
+    encoder: Encoder
+    products: dict[str, np.ndarray]
+    """The encoder's product arrays in catalogue order."""
+    learning: Examples
+    held_out: Examples
+    share: float
+    """The share of the customers that were read."""
+
+
+def prepare(config: Config, lake: Lake, work: Path, progress: Progress, memory: int = MEMORY) -> Prepared:
+    """Make the arrays under `work`, or open them if they were finished there before.
+
+    `work` must be named by everything that they depend on: lake, `features`, `evaluation`, `adoption` and
+    `training.customers`. Raises ConfigError or DataError if the lake cannot support the configuration.
+    """
+    share = sample_share(lake, config.training.customers)
+    done = work / DONE
+    if not done.exists():
+        definition = define(lake, config.features, before=first_unseen_day(config, lake))
+        encoder = write_rows(BucketReader(lake, memory, share), definition, config.evaluation, work, progress).finish()
+        write_arrays(work, "train", encoder)
+        write_arrays(work, "validation", encoder)
+        shutil.rmtree(work / "rows")
+        made = {"definition": definition.model_dump(mode="json"), "encoder": encoder.model_dump(mode="json")}
+        partial = done.with_suffix(".partial")
+        partial.write_text(json.dumps(made), encoding="utf-8")
+        rename(partial, done)
+    made = json.loads(done.read_text(encoding="utf-8"))
+    encoder = Encoder.model_validate(made["encoder"])
+    return Prepared(
+        FeatureDefinition.model_validate(made["definition"]),
+        encoder,
+        encoder.encode_products(lake.read("products").sort("product_id")),
+        open_arrays(work, "train"),
+        open_arrays(work, "validation"),
+        share,
+    )
+
+
+def fit_recommender(
+    config: Config, data: Prepared, directory: Path, progress: Progress, on_epoch: OnEpoch | None = None
+) -> FitResult[TwoTower]:
+    """Fit the configuration's two-tower model; `directory` gets the checkpoints, `on_epoch` each epoch's record."""
+    learning, held_out = data.learning, data.held_out
+    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:VALIDATION_ROWS])
+    return fit_two_tower(
+        model=config.model,
+        loss=config.loss,
+        training=config.training,
+        shape=data.encoder.shape,
+        arrays=learning.arrays,
+        targets=learning.targets,
+        weights=learning.weights,
+        excluded=learning.excluded,
+        products=data.products,
+        validation={
+            "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
+            "targets": held_out.targets[sample],
+            "excluded": held_out.excluded[sample],
+        },
+        seed=config.seed,
+        threads=config.threads,
+        directory=directory,
+        progress=progress,
+        on_epoch=on_epoch,
+    )
+
+
+def first_unseen_day(config: Config, lake: Lake) -> date | None:
+    """The first day that belongs to validation or test, None for protocols that do not split by time.
+
+    With adoption, whose test begins half a year before the end or so, it is the earlier of both.
+    """
+    if config.evaluation.protocol != "temporal":
+        return None
+    day = cuts(config.evaluation, lake.as_of)["validation"][0]
+    if config.adoption is None:
+        return day
+    last = last_day(config.evaluation, lake.as_of)
+    own = adoption_cuts(config.adoption.horizons_months, config.adoption.snapshots, last)
+    return min(day, own["test"][0])

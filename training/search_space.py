@@ -1,0 +1,148 @@
+"""A search space checked against the configuration it changes, and the configuration of one trial."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from optuna import Trial
+
+from recsys.errors import ConfigError
+from recsys.strict_yaml import validate
+from training.config import Config
+from training.tuning import Domain
+
+SECTIONS = ("features", "model", "loss", "training")
+"""What a trial may change. The rest decides the examples, the seed, or what tuning does not train."""
+FIXED = {
+    "training.metric": "is what trials are compared by",
+    "training.customers": "decides which customers are validated on, so trials could not be compared",
+    "training.accelerator": "decides where to train, not what",
+    "features.protected": "is for a reviewer to decide, not for a search",
+    "features.trusted": "is for a person to decide, not for a search",
+}
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The values to try for each dotted key, and the configuration's own."""
+
+    config: Config
+    domains: dict[str, Domain]
+    """With choices as the configuration holds them once it is read."""
+    own: dict[str, Any]
+    """Each key's value in the configuration as it stands, as Optuna sees it."""
+
+    def suggest(self, trial: Trial) -> dict[str, Any]:
+        """The values of a trial, by dotted key, as Optuna sees them."""
+        return {key: _suggest(trial, key, domain, self.own[key]) for key, domain in self.domains.items()}
+
+    def configuration(self, values: Mapping[str, Any]) -> Config:
+        """The configuration of a trial: this one with other values. Raises ConfigError if they do not go together."""
+        meant = {key: self._read(key, value) for key, value in values.items()}
+        return changed(self.config, meant)
+
+    def _read(self, key: str, value: Any) -> Any:
+        """What the configuration gets: the choice behind its label, a number in four digits."""
+        domain = self.domains[key]
+        if domain.choices is not None:
+            return next(choice for choice in domain.choices if label(choice) == value)
+        if isinstance(value, int) or value == self.own[key] or domain.low is None or domain.high is None:
+            return value
+        return min(max(float(f"{value:.4g}"), domain.low), domain.high)
+
+
+def resolve(config: Config) -> SearchSpace:
+    """The search space of a configuration.
+
+    Raises ConfigError for a key that there is not (naming the nearest), a key that no trial may change, a value that
+    the key does not take, and where the configuration's own value lies outside: trial 0 is the configuration itself.
+    """
+    if config.tuning is None:
+        raise ConfigError(
+            f"the configuration {config.name} has no section tuning, which says what to search; add one, such as "
+            "tuning: {space: {model.dim: {choices: [32, 64, 128]}}}, or give one with --space FILE"
+        )
+    keys = _keys(config)
+    domains = {}
+    for key, domain in config.tuning.space.items():
+        _check_key(key, keys)
+        for value in domain.choices or (domain.low, domain.high):
+            changed(config, {key: value})
+        if domain.choices is not None:
+            read = [keys_of(changed(config, {key: value}))[key] for value in domain.choices]
+            domain = domain.model_copy(update={"choices": tuple(read)})
+        _check_own(key, domain, keys[key])
+        domains[key] = domain
+    return SearchSpace(config, domains, {key: label(keys[key]) for key in domains})
+
+
+def changed(config: Config, values: Mapping[str, Any]) -> Config:
+    """The configuration with other values at dotted keys; ConfigError for one that it does not take."""
+    raw = config.model_dump(mode="json")
+    for key, value in values.items():
+        *parents, last = key.split(".")
+        section = raw
+        for parent in parents:
+            section = section[parent]
+        section[last] = value
+    return validate(Config, raw, "tuning.space")
+
+
+def label(value: Any) -> Any:
+    """A value as Optuna can keep it: lists as JSON, everything else as it is."""
+    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
+
+
+def keys_of(config: Config) -> dict[str, Any]:
+    """Every key within the sections of a configuration, dotted, with its value in JSON's terms."""
+    raw = config.model_dump(mode="json")
+    sections = {name: part for name, part in raw.items() if isinstance(part, dict)}
+    return {f"{name}.{key}": value for name, part in sections.items() for key, value in part.items()}
+
+
+def _keys(config: Config) -> dict[str, Any]:
+    return {key: value for key, value in keys_of(config).items() if key.partition(".")[0] in SECTIONS}
+
+
+def _check_key(key: str, keys: Mapping[str, Any]) -> None:
+    where = f"tuning.space: {key}"
+    if key in FIXED:
+        raise ConfigError(f"{where}: {FIXED[key]}")
+    if key in keys:
+        return
+    section = key.partition(".")[0]
+    if section in Config.model_fields and section not in SECTIONS:
+        why = {
+            "evaluation": "decides how data are split, so trials could not be compared",
+            "seed": "is the same for all trials, or the luckiest would win",
+        }.get(section, "does not change what validation measures")
+        raise ConfigError(f"{where}: {why}; a search may change {', '.join(SECTIONS)}")
+    near = get_close_matches(key, [name for name in keys if name not in FIXED], n=1, cutoff=0.0)
+    raise ConfigError(f"{where}: unknown key; did you mean {near[0]!r}?")
+
+
+def _check_own(key: str, domain: Domain, own: Any) -> None:
+    """The configuration's own value is a number where a range is given, and lies within."""
+    where = f"tuning.space: {key}"
+    if domain.choices is not None:
+        within = own in domain.choices
+    else:
+        if isinstance(own, bool) or not isinstance(own, int | float):
+            raise ConfigError(f"{where}: takes no numbers; list its values as choices")
+        within = bool(domain.low is not None and domain.high is not None and domain.low <= own <= domain.high)
+    if not within:
+        raise ConfigError(
+            f"{where}: {own}, the configuration's own value, is not among {domain}; "
+            "trial 0 is the configuration as it stands, so its values must belong to the space"
+        )
+
+
+def _suggest(trial: Trial, key: str, domain: Domain, own: Any) -> Any:
+    if domain.choices is not None:
+        return trial.suggest_categorical(key, [label(choice) for choice in domain.choices])
+    assert domain.low is not None and domain.high is not None
+    if isinstance(own, int):
+        return trial.suggest_int(key, int(domain.low), int(domain.high), log=domain.log)
+    return trial.suggest_float(key, domain.low, domain.high, log=domain.log)
