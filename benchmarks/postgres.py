@@ -1,4 +1,4 @@
-"""Memory and rate of an import from PostgreSQL: transactions that stream in, one million and five."""
+"""Memory and rate of an import from PostgreSQL: transactions that stream in, one, five and ten million."""
 
 import json
 import os
@@ -34,7 +34,7 @@ tables:
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--url-env", default="BANK_URL", help="environment variable with the URL of any database")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000])
+    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 5_000_000, 10_000_000])
     parser.add_argument("--one", type=int, help="internal: one import of so many rows, as JSON")
     options = parser.parse_args()
     if options.one:
