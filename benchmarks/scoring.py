@@ -7,7 +7,6 @@ import statistics
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -132,17 +131,15 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
 
 def _rank_and_write(recommender: Recommender, ready: list[Any], bundle_id: str, out: Path) -> None:
     """As `recsys score` does it: a bucket is written while the next one is ranked."""
-    from serving.score import write_scores
+    from serving.score import write_behind
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        written = None
-        for bucket, (rows, vectors) in enumerate(ready):
-            part = (recommender.ranked(rows, vectors, TOP), rows.height)
-            if written:
-                written.result()
-            written = pool.submit(write_scores, out / f"{bucket}.parquet", [part], bundle_id)
-        if written:
-            written.result()
+    write_behind(
+        (
+            (out / f"{bucket}.parquet", [(recommender.ranked(rows, vectors, TOP), rows.height)])
+            for bucket, (rows, vectors) in enumerate(ready)
+        ),
+        bundle_id,
+    )
 
 
 def _bare(vectors: np.ndarray, products: np.ndarray, threads: int) -> float:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -131,24 +131,32 @@ def _write_buckets(
     progress: Progress | None,
 ) -> None:
     day, top, diversity = _day(run["as_of"]), run["top"], run["diversity"]
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        written: Future[None] | None = None
+
+    def found() -> Iterator[tuple[Path, list[tuple[pl.DataFrame, int]]]]:
         for bucket, file in enumerate(files):
             if progress:
                 progress(bucket, len(files), "buckets")
-            if file.exists():
-                continue
-            found = [
-                recommendations(recommender, adoption, tables, day, top, diversity)
-                for tables in reader.parts(bucket, COPIES)
-            ]
-            if written:
-                written.result()  # at most one bucket waits to be written
-            written = writer.submit(write_scores, file, found, recommender.bundle.bundle_id, adoption)
-        if written:
-            written.result()
+            if not file.exists():
+                parts = reader.parts(bucket, COPIES)
+                yield file, [recommendations(recommender, adoption, part, day, top, diversity) for part in parts]
+
+    write_behind(found(), recommender.bundle.bundle_id, adoption)
     if progress:
         progress(len(files), len(files), "buckets")
+
+
+def write_behind(
+    found: Iterable[tuple[Path, list[tuple[pl.DataFrame, int]]]], bundle_id: str, adoption: Adoption | None = None
+) -> None:
+    """`write_scores` for each file, while the answers for the next one are being found; at most one waits."""
+    with ThreadPoolExecutor(max_workers=1) as writer:
+        written: Future[None] | None = None
+        for file, parts in found:
+            if written:
+                written.result()
+            written = writer.submit(write_scores, file, parts, bundle_id, adoption)
+        if written:
+            written.result()
 
 
 def write_scores(

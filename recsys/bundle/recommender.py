@@ -244,7 +244,7 @@ def product_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
     return tower(bundle, PRODUCT_GRAPH, product_ports(bundle.encoder), dimensions, threads)
 
 
-def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1) -> Graph:
+def rank_graph(bundle: Bundle, products: int, dimensions: int) -> Graph:
     """Customer vectors, item table, (row, column) pairs left out, k → `scores` and `index`, best first."""
     inputs = {
         "customers": Port("float32", (None, dimensions)),
@@ -253,7 +253,7 @@ def rank_graph(bundle: Bundle, products: int, dimensions: int, threads: int = 1)
         "k": Port("int64", (1,), rows=False),
     }
     outputs = {"scores": Port("float32", (None, None)), "index": Port("int64", (None, None))}
-    return Graph(bundle.read(RANK_GRAPH), str(bundle.path / RANK_GRAPH), inputs, outputs, threads)
+    return Graph(bundle.read(RANK_GRAPH), str(bundle.path / RANK_GRAPH), inputs, outputs)
 
 
 def _exclude_held(bundle: Bundle) -> bool:

@@ -17,13 +17,13 @@ def with_space(space: dict[str, Any]) -> Config:
     return load_config("demo").model_copy(update={"tuning": tuning})
 
 
-@pytest.mark.parametrize("name", names("configs"))
-def test_every_shipped_space_fits_its_configuration(name: str) -> None:
-    config = load_config(name)
-    if config.tuning is None:
-        pytest.skip("has no section tuning")
-    space = resolve(config)
-    assert space.configuration(space.own) == config
+def test_every_shipped_space_fits_its_configuration() -> None:
+    shipped = {name: load_config(name) for name in names("configs")}
+    searched = {name: config for name, config in shipped.items() if config.tuning}
+    assert {"beauty", "demo", "zimnat"} <= set(searched)
+    for config in searched.values():
+        space = resolve(config)
+        assert space.configuration(space.own) == config
 
 
 @pytest.mark.parametrize(
