@@ -15,7 +15,7 @@ import pytest
 
 from recsys.lake.store import Lake
 from tests.conftest import SmallBank
-from tests.serving.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 ABSENT = ("torch", "lightning", "pytorch_lightning", "optuna", "implicit", "sklearn", "duckdb", "onnx")

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.ports import free_port
 
 USER, PASSWORD = "bank", "s3cr@t/word"
 
@@ -43,9 +44,7 @@ def programs() -> Path | None:
 @contextmanager
 def running(folder: Path, where: Path) -> Iterator[Server]:
     """A server with its data below `folder`; it is stopped when the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     folder.mkdir(exist_ok=True)
     (folder / "password").write_text(PASSWORD)
     if os.getuid() == 0:

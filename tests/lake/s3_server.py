@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.request import Request, urlopen
 
+from tests.ports import free_port
+
 BUCKET = "bank"
 SECRET = "s3cr3t/w0rd+of/the/key"
 
@@ -49,13 +51,6 @@ def running() -> Iterator[Server]:
     finally:
         process.terminate()
         process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    return port
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

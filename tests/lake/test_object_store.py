@@ -27,9 +27,10 @@ from recsys.lake.update import LakeUpdate
 from serving.answers import Answers
 from tests.conftest import QUICK, SmallBank
 from tests.lake.bank import CUSTOMERS, UNTIL, tables, write
-from tests.lake.s3_server import BUCKET, SECRET, Server, free_port, running
+from tests.lake.s3_server import BUCKET, SECRET, Server, running
 from tests.lake.test_append import CATALOG
 from tests.lake.test_update import a_day
+from tests.ports import free_port
 
 
 @pytest.fixture(scope="module")

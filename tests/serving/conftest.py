@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import yaml
 
 from recsys.bundle import Bundle, write_bundle
 from recsys.lake.store import Lake
+from tests.ports import free_port
 from tests.serving.small_bank import write_small_lake
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,18 +72,18 @@ class Server:
         return httpx.post(f"{self.url}/recommend", headers=sent, timeout=60, **content)  # type: ignore[arg-type]
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 @contextmanager
 def serving(bundle: Path, *options: str, folder: Path, port: int | None = None) -> Iterator[Server]:
     """Run `recsys serve` in `folder` until the block ends; the first answer is awaited, and the end."""
-    port = port or free_port()
+    server = _started(bundle, *options, folder=folder, port=port or free_port())
+    try:
+        yield server
+    finally:
+        _stop(server.process)
+
+
+def _started(bundle: Path, *options: str, folder: Path, port: int, tries: int = 3) -> Server:
+    """A server that is ready. BentoML draws two control ports and binds them later: one that is lost is drawn anew."""
     log = folder / "server.log"
     command = [*RECSYS, "serve", str(bundle), "--port", str(port), *options]
     with log.open("wb") as output:
@@ -91,14 +91,21 @@ def serving(bundle: Path, *options: str, folder: Path, port: int | None = None) 
     server = Server(f"http://127.0.0.1:{port}", log, process)
     try:
         _await_ready(server)
-        yield server
-    finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+    except AssertionError as error:
+        _stop(process)
+        if "ZMQError: Address already in use" in str(error) and tries > 1:
+            return _started(bundle, *options, folder=folder, port=port, tries=tries - 1)
+        raise
+    return server
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
 
 
 def _await_ready(server: Server, seconds: float = 90) -> None:

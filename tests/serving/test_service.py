@@ -18,7 +18,8 @@ import pytest
 from recsys.lake.store import Lake
 from serving import service
 from serving.score import score
-from tests.serving.conftest import Server, free_port, serving
+from tests.ports import free_port
+from tests.serving.conftest import Server, serving
 
 SAME = 200
 
