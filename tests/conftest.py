@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.lake.postgres_server import Server, programs, running
+from tests.once import made_once
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,11 +42,15 @@ class SmallBank:
 @pytest.fixture(scope="session")
 def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
     """Made by the command line, as a user would make it; tests read it and never write to it."""
+    bundle = made_once("small_bank", tmp_path_factory, _make_small_bank)
+    return SmallBank(bundle.parent.parent / "lake", bundle)
+
+
+def _make_small_bank(folder: Path) -> Path:
     from typer.testing import CliRunner
 
     from recsys.__main__ import application
 
-    folder = tmp_path_factory.mktemp("small_bank")
     lake, out = str(folder / "lake"), str(folder / "bundles")
     for words in (
         ["data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2"],
@@ -53,8 +58,7 @@ def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
     ):
         result = CliRunner().invoke(application(words), words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
-    last_line = result.stdout.splitlines()[-1]
-    return SmallBank(Path(lake), Path(last_line))
+    return Path(result.stdout.splitlines()[-1])
 
 
 @pytest.fixture(scope="session")

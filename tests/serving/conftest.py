@@ -16,6 +16,7 @@ import yaml
 
 from recsys.bundle import Bundle, write_bundle
 from recsys.lake.store import Lake
+from tests.once import made_once
 from tests.ports import free_port
 from tests.serving.small_bank import write_small_lake
 
@@ -24,21 +25,25 @@ RECSYS = (sys.executable, "-P", "-m", "recsys")
 
 
 @pytest.fixture(scope="session")
-def small_lake(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("serving") / "lake"
-    write_small_lake(path)
-    return path
+def small_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained by the demo's configuration for one epoch: good enough to answer, not to be right."""
+    return made_once("small_bundle", tmp_path_factory, _make_small_bundle)
 
 
 @pytest.fixture(scope="session")
-def small_bundle(small_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained by the demo's configuration for one epoch: good enough to answer, not to be right."""
+def small_lake(small_bundle: Path) -> Path:
+    """What it was trained on."""
+    return small_bundle.parent.parent / "lake"
+
+
+def _make_small_bundle(folder: Path) -> Path:
     from training.config import load_config
     from training.fit import train
 
+    write_small_lake(folder / "lake")
     quick = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=1", "adoption=null"]
-    out = tmp_path_factory.mktemp("bundles")
-    return train(load_config("demo", quick), Lake.open(small_lake), out, lambda done, total, what: None)
+    lake = Lake.open(folder / "lake")
+    return train(load_config("demo", quick), lake, folder / "bundles", lambda done, total, what: None)
 
 
 @pytest.fixture(scope="session")
