@@ -86,32 +86,71 @@ def torch_ranking(
 
 
 def rank_graph(dimensions: int) -> bytes:
-    """customers [N, D], products [P, D], excluded [M, 2], k [1] → scores and index [N, k], best first.
+    """customers [N, D], products [P, D], eligible [P], excluded [M, 2], k [1] → scores, index [N, k], best first.
 
-    Ties go to the lower index. An excluded (customer, product) scores minus infinity before anything is ranked. They
-    come as pairs because they are few: a mask [N, P] took as long as the product and the top k together.
+    Ties go to the lower index. What may not be recommended scores minus infinity before anything is ranked. A product
+    that is not eligible for anyone has a last dimension of minus infinity, which the product multiplies by one: that
+    costs a 64th of it. An excluded (customer, product) comes as a pair because pairs are few: a mask [N, P] took as
+    long as the product and the top k together. Writing them copies the scores, so it is left out where there are none.
     """
     inputs = [
         helper.make_tensor_value_info("customers", TensorProto.FLOAT, ["batch", dimensions]),
         helper.make_tensor_value_info("products", TensorProto.FLOAT, ["catalogue", dimensions]),
+        helper.make_tensor_value_info("eligible", TensorProto.BOOL, ["catalogue"]),
         helper.make_tensor_value_info("excluded", TensorProto.INT64, ["pairs", 2]),
         helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
     ]
-    outputs = [
-        helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", "best"]),
-        helper.make_tensor_value_info("index", TensorProto.INT64, ["batch", "best"]),
-    ]
     nodes = [
-        helper.make_node("Transpose", ["products"], ["by_dimension"], perm=[1, 0]),
-        helper.make_node("MatMul", ["customers", "by_dimension"], ["every_score"]),
+        helper.make_node("Where", ["eligible", "zero", "lowest"], ["closed"]),
+        helper.make_node("Unsqueeze", ["closed", "last"], ["closed_column"]),
+        helper.make_node("Concat", ["products", "closed_column"], ["open_products"], axis=1),
+        helper.make_node("Slice", ["customers", "first", "second", "last"], ["column"]),
+        helper.make_node("Shape", ["column"], ["column_shape"]),
+        helper.make_node("Expand", ["one", "column_shape"], ["ones"]),
+        helper.make_node("Concat", ["customers", "ones"], ["customers_one"], axis=1),
+        helper.make_node("Transpose", ["open_products"], ["by_dimension"], perm=[1, 0]),
+        helper.make_node("MatMul", ["customers_one", "by_dimension"], ["every_score"]),
+        helper.make_node("Size", ["excluded"], ["listed"]),
+        helper.make_node("Cast", ["listed"], ["any_excluded"], to=TensorProto.BOOL),
+        helper.make_node(
+            "If",
+            ["any_excluded"],
+            ["scores", "index"],
+            then_branch=_without_excluded(),
+            else_branch=helper.make_graph([_top("every_score")], "everything", [], _best("top_scores", "top_index")),
+        ),
+    ]
+    constants = [
+        helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        helper.make_tensor("lowest", TensorProto.FLOAT, [1], [-np.inf]),
+        helper.make_tensor("first", TensorProto.INT64, [1], [0]),
+        helper.make_tensor("second", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("last", TensorProto.INT64, [1], [1]),
+    ]
+    graph = helper.make_graph(nodes, "rank", inputs, _best("scores", "index"), constants)
+    return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+
+
+def _without_excluded() -> onnx.GraphProto:
+    nodes = [
         helper.make_node("Shape", ["excluded"], ["pairs"], start=0, end=1),
         helper.make_node("Expand", ["lowest", "pairs"], ["lowest_each"]),
         helper.make_node("ScatterND", ["every_score", "excluded", "lowest_each"], ["allowed_scores"]),
-        helper.make_node("TopK", ["allowed_scores", "k"], ["scores", "index"], axis=1, largest=1, sorted=1),
+        _top("allowed_scores"),
     ]
-    lowest = helper.make_tensor("lowest", TensorProto.FLOAT, [1], [-np.inf])
-    graph = helper.make_graph(nodes, "rank", inputs, outputs, [lowest])
-    return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
+    return helper.make_graph(nodes, "without_excluded", [], _best("top_scores", "top_index"))
+
+
+def _top(scores: str) -> onnx.NodeProto:
+    return helper.make_node("TopK", [scores, "k"], ["top_scores", "top_index"], axis=1, largest=1, sorted=1)
+
+
+def _best(scores: str, index: str) -> list[onnx.ValueInfoProto]:
+    return [
+        helper.make_tensor_value_info(scores, TensorProto.FLOAT, ["batch", "best"]),
+        helper.make_tensor_value_info(index, TensorProto.INT64, ["batch", "best"]),
+    ]
 
 
 class Towers(Protocol):

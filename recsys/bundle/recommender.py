@@ -23,7 +23,6 @@ BATCH = 4096
 CELLS = 1 << 20
 """Most customer-product pairs in one run of the ranking graph: 4 MiB of scores, which a processor's cache holds."""
 ANSWER = {"customer_id": pl.String, "rank": pl.Int32, "product_id": pl.String, "score": pl.Float32}
-NOBODY = np.empty(0, dtype=np.int64)
 NOTHING = np.empty((0, 2), dtype=np.int64)
 
 
@@ -42,6 +41,7 @@ class Recommender:
         self.products, self.product_vectors = item_table(bundle)
         self.directions = _directions(bundle, self.product_vectors)
         width = self.product_vectors.shape[1]
+        self._all = np.ones(len(self.products), dtype=bool)
         self._index = {product: i for i, product in enumerate(self.products)}
         self._customer = customer_graph(bundle, width, threads)
         self._rank = rank_graph(bundle, len(self.products), width)
@@ -62,7 +62,7 @@ class Recommender:
         matrix = np.empty((len(vectors), len(self.products)), dtype=np.float32)
         step = self._step
         for start in range(0, len(vectors), step):
-            scores, index = self._rank_batch(vectors[start : start + step], NOTHING, len(self.products))
+            scores, index = self._rank_batch(vectors[start : start + step], self._all, NOTHING, len(self.products))
             np.put_along_axis(matrix[start : start + step], index, scores, axis=1)
         return matrix
 
@@ -75,7 +75,9 @@ class Recommender:
         Ties go to the lower column, so to the lower product id. With `diversity` above 0 (None: as configured) the
         order is that of `mmr`. Raises DataError if k is less than 1 or diversity is not from 0 to 1.
         """
-        return self._rank_all(vectors, np.argwhere(~allowed), _checked_k(k), NOBODY, self._diverse(diversity))
+        eligible: np.ndarray = np.logical_or.reduce(allowed, axis=0)
+        excluded = np.argwhere(~allowed & eligible)
+        return self._rank_all(vectors, excluded, _checked_k(k), eligible, self._diverse(diversity))
 
     def allowed(
         self,
@@ -90,7 +92,7 @@ class Recommender:
         (None: as configured), not held. Raises DataError naming ids that are no products of the bundle.
         """
         mask = np.ones((rows.height, len(self.products)), dtype=bool)
-        mask[:, self._closed(exclude, candidates)] = False
+        mask &= self._eligible(exclude, candidates)
         row, column = self._held(rows, exclude_held).T
         mask[row, column] = False
         return mask
@@ -112,7 +114,7 @@ class Recommender:
         products, or a customer asked for twice.
         """
         _checked_k(k)
-        closed = self._closed(exclude, candidates)
+        eligible = self._eligible(exclude, candidates)
         if examples["customer_id"].is_duplicated().any():
             twice = examples["customer_id"].filter(examples["customer_id"].is_duplicated()).sort()[0]
             raise DataError(f"examples: customer {twice} is asked for more than once; one example each is needed")
@@ -120,22 +122,22 @@ class Recommender:
             return pl.DataFrame(schema=ANSWER)
         rows = features(tables, examples.sort("customer_id"), self.definition)
         held = self._held(rows, exclude_held)
-        return self._ranked(rows, self.vectors_from_rows(rows), k, closed, held, diversity)
+        return self._ranked(rows, self.vectors_from_rows(rows), k, eligible, held, diversity)
 
     def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int, diversity: float | None = None) -> pl.DataFrame:
         """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready."""
-        return self._ranked(rows, vectors, _checked_k(k), NOBODY, self._held(rows, None), diversity)
+        return self._ranked(rows, vectors, _checked_k(k), self._all, self._held(rows, None), diversity)
 
     def _ranked(
         self,
         rows: pl.DataFrame,
         vectors: np.ndarray,
         k: int,
-        closed: np.ndarray,
+        eligible: np.ndarray,
         held: np.ndarray,
         diversity: float | None,
     ) -> pl.DataFrame:
-        scores, index = self._rank_all(vectors, held, k, closed, self._diverse(diversity))
+        scores, index = self._rank_all(vectors, held, k, eligible, self._diverse(diversity))
         kept = scores > -np.inf
         row, place = np.nonzero(kept)
         return pl.DataFrame(
@@ -153,9 +155,9 @@ class Recommender:
         return max(1, min(BATCH, CELLS // len(self.products)))
 
     def _rank_all(
-        self, vectors: np.ndarray, excluded: np.ndarray, k: int, closed: np.ndarray, diversity: float
+        self, vectors: np.ndarray, excluded: np.ndarray, k: int, eligible: np.ndarray, diversity: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rank without the (row, column) pairs `excluded` int64 [M, 2], ordered by row, and the columns `closed`."""
+        """Rank the columns `eligible` bool [P] but the (row, column) pairs `excluded` int64 [M, 2], ordered by row."""
         width = min(k, len(self.products))
         pool = min(k * POOL, len(self.products)) if diversity else width
         scores = np.empty((len(vectors), width), dtype=np.float32)
@@ -167,10 +169,7 @@ class Recommender:
             part = vectors[rows]
             first, last = np.searchsorted(excluded[:, 0], (start, start + len(part)))
             pairs = excluded[first:last] - np.array([start, 0])
-            if len(closed):
-                everywhere = np.stack([np.repeat(np.arange(len(part)), len(closed)), np.tile(closed, len(part))], 1)
-                pairs = np.concatenate([pairs, everywhere])
-            best = self._rank_batch(part, pairs, pool)
+            best = self._rank_batch(part, eligible, pairs, pool)
             scores[rows], index[rows] = mmr(*best, self.directions, width, diversity) if diversity else best
 
         starts = range(0, len(vectors), step)
@@ -188,19 +187,20 @@ class Recommender:
             raise DataError(f"diversity: {value!r} is not a number from 0 (none) to 1")
         return value
 
-    def _rank_batch(self, vectors: np.ndarray, excluded: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        scores, index = self._rank.run(
-            {"customers": vectors, "products": self.product_vectors, "excluded": excluded, "k": np.array([k])}
-        )
+    def _rank_batch(
+        self, vectors: np.ndarray, eligible: np.ndarray, excluded: np.ndarray, k: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        parts = {"products": self.product_vectors, "eligible": eligible, "excluded": excluded, "k": np.array([k])}
+        scores, index = self._rank.run({"customers": vectors, **parts})
         return scores, index
 
-    def _closed(self, exclude: Collection[str], candidates: Collection[str] | None) -> np.ndarray:
-        """int64 [C]: columns of the products that are excluded, or no candidates."""
-        mask = np.full(len(self.products), candidates is not None)
+    def _eligible(self, exclude: Collection[str], candidates: Collection[str] | None) -> np.ndarray:
+        """bool [P]: the products that are candidates and not excluded."""
+        mask = np.full(len(self.products), candidates is None)
         if candidates is not None:
-            mask[self._columns("candidates", candidates)] = False
-        mask[self._columns("exclude", exclude)] = True
-        return np.flatnonzero(mask)
+            mask[self._columns("candidates", candidates)] = True
+        mask[self._columns("exclude", exclude)] = False
+        return mask
 
     def _held(self, rows: pl.DataFrame, exclude_held: bool | None) -> np.ndarray:
         """int64 [M, 2]: (row, column) of what each customer holds, by row; none where it may be recommended."""
@@ -245,10 +245,11 @@ def product_graph(bundle: Bundle, dimensions: int, threads: int = 1) -> Graph:
 
 
 def rank_graph(bundle: Bundle, products: int, dimensions: int) -> Graph:
-    """Customer vectors, item table, (row, column) pairs left out, k → `scores` and `index`, best first."""
+    """Customers, item table, what is eligible, (row, column) pairs left out, k → `scores` and `index`, best first."""
     inputs = {
         "customers": Port("float32", (None, dimensions)),
         "products": Port("float32", (products, dimensions), rows=False),
+        "eligible": Port("bool", (products,), rows=False),
         "excluded": Port("int64", (None, 2), rows=False),
         "k": Port("int64", (1,), rows=False),
     }

@@ -205,7 +205,8 @@ def product_onnx(encoder: Encoder, items: np.ndarray) -> bytes:
 def rank_onnx() -> bytes:
     nodes = [
         helper.make_node("Transpose", ["products"], ["columns"], perm=[1, 0]),
-        helper.make_node("MatMul", ["customers", "columns"], ["product"]),
+        helper.make_node("MatMul", ["customers", "columns"], ["every"]),
+        helper.make_node("Where", ["eligible", "every", "never"], ["product"]),
         helper.make_node("Shape", ["excluded"], ["pairs"], start=0, end=1),
         helper.make_node("Expand", ["never", "pairs"], ["nevers"]),
         helper.make_node("ScatterND", ["product", "excluded", "nevers"], ["masked"]),
@@ -214,6 +215,7 @@ def rank_onnx() -> bytes:
     inputs = [
         helper.make_tensor_value_info("customers", TensorProto.FLOAT, ["N", "D"]),
         helper.make_tensor_value_info("products", TensorProto.FLOAT, ["P", "D"]),
+        helper.make_tensor_value_info("eligible", TensorProto.BOOL, ["P"]),
         helper.make_tensor_value_info("excluded", TensorProto.INT64, ["M", 2]),
         helper.make_tensor_value_info("k", TensorProto.INT64, [1]),
     ]

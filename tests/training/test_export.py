@@ -137,11 +137,36 @@ def test_ranking_masks_before_it_ranks_and_breaks_ties_by_index() -> None:
     products = np.array([[1, 0], [2, 0], [2, 0], [0, 1]], dtype=np.float32)
     excluded = np.array([[1, 3], [1, 1]])
     feeds = {"customers": np.array([[1, 0], [1, 0]], np.float32), "products": products, "excluded": excluded}
+    feeds["eligible"] = np.ones(4, dtype=bool)
     scores, index = run.run(["scores", "index"], feeds | {"k": np.array([3])})
     assert index[0].tolist() == [1, 2, 0] and scores[0].tolist() == [2, 2, 1]
     assert index[1][:2].tolist() == [2, 0] and scores[1].tolist() == [2, 1, -np.inf]
     everything, _ = run.run(["scores", "index"], feeds | {"excluded": excluded[:0], "k": np.array([4])})
     assert everything.tolist() == [[2, 2, 1, 0]] * 2
+    closed = {"eligible": np.array([True, False, True, True])}
+    scores, index = run.run(["scores", "index"], feeds | closed | {"k": np.array([3])})
+    assert index[0].tolist() == [2, 0, 3] and scores[0].tolist() == [2, 1, 0]
+    assert index[1][:2].tolist() == [2, 0] and scores[1].tolist() == [2, 1, -np.inf]
+
+
+@pytest.mark.parametrize("size", [2, 7, 512])
+def test_what_is_eligible_changes_no_bit_of_the_other_scores(size: int) -> None:
+    run = session(rank_graph(65))
+    rng = np.random.default_rng(0)
+    products = rng.normal(size=(1000, 65)).astype(np.float32)
+    customers, pairs = rng.normal(size=(512, 65)).astype(np.float32), np.empty((0, 2), dtype=np.int64)
+    feeds = {"products": products, "excluded": pairs, "k": np.array([1000])}
+    everyone = run.run(["scores", "index"], feeds | {"customers": customers, "eligible": np.ones(1000, dtype=bool)})
+    expected = np.empty((512, 1000), dtype=np.float32)
+    np.put_along_axis(expected, everyone[1], everyone[0], axis=1)
+    for eligible in (np.ones(1000, dtype=bool), rng.random(1000) < 0.3, np.arange(1000) == 7):
+        scores = np.empty((512, 1000), dtype=np.float32)
+        for start in range(0, 512, size):
+            part = {"customers": customers[start : start + size], "eligible": eligible}
+            best, index = run.run(["scores", "index"], feeds | part)
+            np.put_along_axis(scores[start : start + size], index, best, axis=1)
+        assert np.array_equal(scores[:, eligible], expected[:, eligible])
+        assert np.all(scores[:, ~eligible] == -np.inf)
 
 
 def test_torchs_ranking_is_the_graphs(exported: tuple) -> None:
@@ -152,7 +177,8 @@ def test_torchs_ranking_is_the_graphs(exported: tuple) -> None:
     allowed = np.ones((ROWS, PRODUCTS + 2), dtype=bool)
     np.put_along_axis(allowed, excluded, False, axis=1)
     pairs = np.argwhere(~allowed[:, 2:])
-    feeds = {"customers": vectors, "products": products, "excluded": pairs, "k": np.array([5])}
+    eligible = np.ones(PRODUCTS, dtype=bool)
+    feeds = {"customers": vectors, "products": products, "eligible": eligible, "excluded": pairs, "k": np.array([5])}
     expected, index = session(files["recommender/rank.onnx"]).run(["scores", "index"], feeds)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
     assert np.mean([[IDS[i] for i in row] == found for row, found in zip(index, ids, strict=True)]) > 0.99
