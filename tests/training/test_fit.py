@@ -162,7 +162,7 @@ def test_no_result_of_a_single_customer_is_in_the_bundle(small_bank: SmallBank) 
 
 
 def test_a_baseline_above_its_memory_is_reported_as_refused(small_bank: SmallBank, tmp_path: Path) -> None:
-    config = load_config("demo", [*QUICK, "evaluation.baseline_memory=1KiB"])
+    config = load_config("demo", [*QUICK, "evaluation.baseline_memory=1KiB", "adoption=null"])
     bundle = Bundle.load(train(config, Lake.open(small_bank.lake), tmp_path, silent))
     outcome = outcome_on_test(bundle, Lake.open(small_bank.lake), silent)
     assert "ease" not in outcome.metrics and "memory" in outcome.refused["ease"]
