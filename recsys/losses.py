@@ -7,7 +7,7 @@ is the weighted mean of its rows; rows without a target count for nothing.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _CHUNK_CELLS = 1 << 20
 """Scores held at once by the exact loss: 4 MiB, so that a chunk is still in the cache when it is read again."""
@@ -120,16 +120,23 @@ def _row_shares(targets: Tensor, weights: Tensor) -> Tensor:
 
 def _mean_target_score(customers: Tensor, products: Tensor, targets: Tensor) -> Tensor:
     """[B] mean score of the row's targets, 0 without any."""
-    present = (targets >= 0).to(customers.dtype)
-    scores = torch.einsum("bd,btd->bt", customers, products[targets.clamp(min=0)])
-    return (scores * present).sum(1) / present.sum(1).clamp(min=1)
+    present = targets >= 0
+    counts = present.sum(1)
+    mean = nn.functional.embedding_bag(targets[present], products, counts.cumsum(0) - counts, mode="mean")
+    return (customers * mean).sum(1)
 
 
 def _excluded_cells(excluded: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Rows (ascending) and columns of the excluded products that are no target of their row."""
-    is_target = (excluded[:, :, None] == targets[:, None, :]).any(dim=2)
-    rows, places = ((excluded >= 0) & ~is_target).nonzero(as_tuple=True)
-    return rows, excluded[rows, places]
+    rows, places = (excluded >= 0).nonzero(as_tuple=True)
+    asked, asked_places = (targets >= 0).nonzero(as_tuple=True)
+    columns, wanted = excluded[rows, places], targets[asked, asked_places]
+    if not len(columns) or not len(wanted):
+        return rows, columns
+    size = torch.maximum(columns.max(), wanted.max()) + 1
+    cells, kept = rows * size + columns, (asked * size + wanted).sort().values
+    free = kept[torch.searchsorted(kept, cells).clamp(max=len(kept) - 1)] != cells
+    return rows[free], columns[free]
 
 
 def _cells_among(products: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

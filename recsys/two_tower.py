@@ -62,7 +62,7 @@ class TwoTower(nn.Module):
         self.shape = shape
         self.ids = small_table(shape.products, config.dim)
         self.product_tower = ProductTower(config, shape, log_popularity)
-        self.customer_tower = CustomerTower(config, shape)
+        self.customer_tower = CustomerTower(config, shape, log_popularity)
         self.log_scale = nn.Parameter(
             torch.tensor(-math.log(config.temperature)), requires_grad=config.learn_temperature
         )
@@ -112,14 +112,15 @@ class TwoTower(nn.Module):
 class CustomerTower(nn.Module):
     """Profile, holdings and pooled history to a vector [N, dim], not yet normalised."""
 
-    def __init__(self, config: ModelConfig, shape: ArrayShape) -> None:
+    def __init__(self, config: ModelConfig, shape: ArrayShape, log_popularity: Tensor | None = None) -> None:
         super().__init__()
-        if not (shape.categories or shape.numbers or shape.tags or shape.holdings or shape.history):
+        if not (shape.categories or shape.numbers or shape.tags or shape.holdings or shape.held or shape.history):
             raise DataError("two-tower: the customer side has no profile, no holdings and no history to learn from")
         self.attributes = Attributes(config, shape.categories, shape.numbers, shape.tags)
         self.holdings = small_linear(shape.products, config.dim, bias=False) if shape.holdings else None
         self.dropout = nn.Dropout(config.dropout)
-        separate = not config.share_products and (shape.holdings or shape.history)
+        self.held = HoldingsPooling(shape, log_popularity) if shape.held else None
+        separate = not config.share_products and (shape.holdings or shape.held or shape.history)
         self.own_ids = small_table(shape.products, config.dim) if separate else None
         self.history = HistoryPooling(config, shape) if shape.history else None
         self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.layers)))
@@ -132,9 +133,38 @@ class CustomerTower(nn.Module):
         if self.holdings is not None:
             held = arrays["holdings"]
             found += [self.holdings(held), held @ table]
+        if self.held is not None:
+            found.append(self.held(arrays["held"], table))
         if self.history is not None:
             found.append(self.history(arrays, table))
         return self.blocks(self.dropout(_total(found)))
+
+
+class HoldingsPooling(nn.Module):
+    """What a customer holds of a large catalogue, [N, dim]: a weighted mean of the products' rows, zeros for nothing.
+
+    Each product has a learned weight that starts at 1 / √(its popularity), as in LightGCN (He et al., SIGIR 2020,
+    equation 3): what few hold says more about who holds it.
+    """
+
+    def __init__(self, shape: ArrayShape, log_popularity: Tensor | None) -> None:
+        super().__init__()
+        self.log_weight = nn.Embedding(shape.products, 1)
+        nn.init.zeros_(self.log_weight.weight)
+        if log_popularity is not None:
+            with torch.no_grad():
+                self.log_weight.weight[FIRST:, 0] = -0.5 * (log_popularity - log_popularity.mean())
+
+    def forward(self, held: Tensor, table: Tensor) -> Tensor:
+        """Product indices int32 [N, H], 0 for none, and the table of held products [P + 2, dim] → [N, dim]."""
+        weight = self.log_weight(held)[:, :, 0].exp() * (held != 0)
+        if self.training:  # the padding of a batch is far longer than what it holds
+            total = weight.sum(dim=1, keepdim=True)
+            mean = nn.functional.embedding_bag(held, table, mode="sum", per_sample_weights=weight, padding_idx=0)
+            return mean / total.clamp(min=1e-9)
+        weight = weight[:, None, :]
+        total = weight @ torch.ones_like(weight).transpose(1, 2)
+        return ((weight @ nn.functional.embedding(held, table)) / total.clamp(min=1e-9))[:, 0]
 
 
 _RECENCY = 0.3

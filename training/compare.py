@@ -17,6 +17,7 @@ DECIDES = {
     "temporal": ("protocol", "horizon_days", "until"),
     "hold_one_out": ("protocol", "seed", "test_share", "until"),
     "leave_last_out": ("protocol",),
+    "given": ("protocol",),
 }
 """What makes the test split, for each protocol."""
 

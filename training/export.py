@@ -249,6 +249,8 @@ def _customer_example(shape: ArrayShape) -> dict[str, Tensor]:
         arrays["tags"] = torch.zeros(rows, 2, dtype=torch.int32)
     if shape.holdings:
         arrays["holdings"] = torch.zeros(rows, shape.products)
+    if shape.held:
+        arrays["held"] = torch.zeros(rows, shape.held, dtype=torch.int32)
     if shape.history:
         names = ["history", *(["history_kind"] if shape.kinds else []), *(["history_age"] if shape.ages else [])]
         arrays |= {name: torch.zeros(rows, shape.history, dtype=torch.int32) for name in names}

@@ -24,7 +24,7 @@ from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.export_adoption import export_adoption
 from training.leaks import without_history
 from training.loop import FitResult
-from training.prepare import fit_recommender, prepare
+from training.prepare import fit_recommender, prepare, prepare_refit, refit_recommender
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
@@ -49,6 +49,11 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int
     definition, encoder, products = data.definition, data.encoder, data.products
     seconds["features"] = time.perf_counter() - began
     fitted = fit_recommender(config, data, work / "checkpoints", progress)
+    if config.evaluation.refit:
+        began = time.perf_counter()
+        everything = prepare_refit(config, lake, data, work, progress, memory)
+        seconds["features"] += time.perf_counter() - began
+        fitted = refit_recommender(config, data, everything, fitted, work / "checkpoints-refit", progress)
     seconds["fit"] = fitted.seconds
     began = time.perf_counter()
     adoption = _adoption(config, BucketReader(lake, memory), definition, encoder, products, work, progress)
@@ -108,6 +113,7 @@ def _write(
         "best_epoch": fitted.best_epoch,
         "validation": fitted.metric,
         "epochs": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.history],
+        "refit": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.refit],
         "products": len(encoder.products),
         "without_history": without_history(lake, definition),
         **sizes,

@@ -70,7 +70,9 @@ class FitResult(Generic[Model]):
     metric: float
     """The validation metric of the best epoch."""
     seconds: float
-    """Training time over all epochs, those before a resumption included."""
+    """Training time over all epochs, those before a resumption included; with a refit, of both fits."""
+    refit: tuple[dict[str, float], ...] = ()
+    """The records of the last fit on training and validation together: epoch, loss, seconds; empty without one."""
 
 
 class Task(Protocol[Model]):
@@ -98,15 +100,19 @@ def run_fit(
     directory: Path,
     progress: Progress | None = None,
     on_epoch: OnEpoch | None = None,
+    stop_after: int | None = None,
 ) -> FitResult[Model]:
     """Train the task's model over the epochs' examples, keeping the epoch with the best metric.
+
+    With `stop_after` nothing is validated: the fit takes the same course of the learning rate, ends after that epoch,
+    and its last weights are kept; the result's metric is then not a number.
 
     Called within `quiet_and_deterministic`. `directory` gets a checkpoint an epoch; a fit that was stopped goes on
     from there and ends with the same weights as one that was not; `on_epoch` hears of the earlier epochs too. Raises
     ConfigError if `directory` belongs to another fit, one of another `identity`.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    loop = Loop(task, training, seed)
+    loop = Loop(task, training, seed, stop_after)
     loop.steps = len(epochs)
     loop.directory, loop.identity, loop.progress, loop.on_epoch = directory, identity, progress, on_epoch
     loop.resume()
@@ -115,7 +121,7 @@ def run_fit(
             on_epoch(record)
     epochs.epoch = lambda: loop.current_epoch
     if not loop.finished:
-        _trainer(training).fit(
+        _trainer(loop.epochs, training).fit(
             loop,
             train_dataloaders=epochs,
             ckpt_path=directory / LAST if loop.history else None,
@@ -126,7 +132,7 @@ def run_fit(
         model=task.model.cpu().eval(),
         history=loop.history,
         best_epoch=int(loop.best["epoch"]),
-        metric=loop.best[task.metric],
+        metric=loop.best.get(task.metric, math.nan),
         seconds=sum(record["seconds"] for record in loop.history),
     )
 
@@ -134,12 +140,14 @@ def run_fit(
 class Loop(lightning.LightningModule):
     """A task's model and optimiser, and after every epoch: validate, keep the best, write the checkpoint."""
 
-    def __init__(self, task: Task[Any], training: TrainingConfig, seed: int) -> None:
+    def __init__(self, task: Task[Any], training: TrainingConfig, seed: int, stop_after: int | None = None) -> None:
         super().__init__()
         self.model = task.model
         self.task = task
         self.training_config = training
         self.seed = seed
+        self.stop_after = stop_after
+        self.epochs = stop_after or training.epochs
         self.steps = 1
         self.directory = Path()
         self.identity = ""
@@ -155,7 +163,7 @@ class Loop(lightning.LightningModule):
         self._losses.append(loss.detach())
         if self.progress is not None:
             done = self.current_epoch * self.steps + index + 1
-            self.progress(done, self.training_config.epochs * self.steps, self._state())
+            self.progress(done, self.epochs * self.steps, self._state())
         return loss
 
     def configure_optimizers(self) -> Any:
@@ -181,12 +189,9 @@ class Loop(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the weights if they are the best so far, write the checkpoint, stop when patience is over."""
-        name = self.task.metric
-        record = {
-            "epoch": float(self.current_epoch + 1),
-            "loss": float(torch.stack(self._losses).mean()),
-            name: self._validate(),
-        }
+        record = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
+        if self.stop_after is None:
+            record[self.task.metric] = self._validate()
         record["seconds"] = time.perf_counter() - self._began
         self.history.append(record)
         if self.best is record:
@@ -215,7 +220,9 @@ class Loop(lightning.LightningModule):
 
     @property
     def best(self) -> dict[str, float]:
-        """The record of the best epoch so far, the earlier of equals."""
+        """The record of the best epoch so far, the earlier of equals; of the last one where nothing is validated."""
+        if self.stop_after is not None:
+            return self.history[-1]
         return max(self.history, key=lambda record: record[self.task.metric])
 
     @property
@@ -224,7 +231,7 @@ class Loop(lightning.LightningModule):
         if not self.history:
             return False
         waited = self.history[-1]["epoch"] - self.best["epoch"]
-        return len(self.history) >= self.training_config.epochs or waited >= self.training_config.patience
+        return len(self.history) >= self.epochs or waited >= self.training_config.patience
 
     @torch.no_grad()
     def _validate(self) -> float:
@@ -234,7 +241,9 @@ class Loop(lightning.LightningModule):
         return found
 
     def _state(self) -> str:
-        epoch = f"epoch {self.current_epoch + 1} of {self.training_config.epochs}"
+        epoch = f"epoch {self.current_epoch + 1} of {self.epochs}"
+        if self.stop_after is not None:
+            return f"last fit, {epoch}"
         if not self.history:
             return epoch
         name = self.task.metric
@@ -255,11 +264,11 @@ def _replace(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def _trainer(training: TrainingConfig) -> lightning.Trainer:
+def _trainer(epochs: int, training: TrainingConfig) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator=training.accelerator,
         devices=1,
-        max_epochs=training.epochs,
+        max_epochs=epochs,
         gradient_clip_val=training.gradient_clip,
         deterministic=True,
         logger=False,

@@ -48,26 +48,29 @@ def fit_two_tower(
     weights: np.ndarray,
     excluded: np.ndarray,
     products: dict[str, np.ndarray],
-    validation: dict[str, Any],
+    validation: dict[str, Any] | None,
     seed: int,
     threads: int,
     directory: Path,
     progress: Progress | None = None,
     on_epoch: OnEpoch | None = None,
+    stop_after: int | None = None,
 ) -> FitResult[TwoTower]:
     """Fit on training examples, keeping the epoch that ranks the validation examples best.
 
     arrays: the encoder's customer arrays, which may be memory-mapped; targets, excluded: int32 [N, T] and [N, H]
     product indices, 0 where there is none, excluded products being no candidates of their row; weights float32 [N];
     products: the encoder's product arrays in catalogue order; validation: `arrays`, `targets`, `excluded` likewise,
-    held in memory. `directory` gets a checkpoint an epoch; a fit that was stopped goes on from there and ends with
+    held in memory, None with `stop_after`, the epoch after which a fit ends that validates nothing.
+
+    `directory` gets a checkpoint an epoch; a fit that was stopped goes on from there and ends with
     the same weights as one that was not. Raises DataError if no validation example has a known target, ConfigError if
     `directory` belongs to another fit.
     """
     examples = Examples(arrays, targets, excluded, weights)
-    held_out = _validation_examples(validation)
+    held_out = None if validation is None else _validation_examples(validation)
     counts = _target_counts(targets, shape.products - FIRST)
-    identity = _identity(model, loss, training, shape, counts, len(examples), seed)
+    identity = _identity(model, loss, training, shape, counts, len(examples), seed, stop_after)
     with quiet_and_deterministic(threads):
         torch.manual_seed(seed)
         shares = (counts + 1) / (counts + 1).sum()
@@ -82,6 +85,7 @@ def fit_two_tower(
             directory=directory,
             progress=progress,
             on_epoch=on_epoch,
+            stop_after=stop_after,
         )
 
 
@@ -89,7 +93,7 @@ class Ranking:
     """The task of ranking each customer's next products first."""
 
     def __init__(
-        self, model: TwoTower, loss: LossConfig, training: TrainingConfig, shares: Tensor, validation: Examples
+        self, model: TwoTower, loss: LossConfig, training: TrainingConfig, shares: Tensor, validation: Examples | None
     ) -> None:
         self.model = model
         self.metric = training.metric
@@ -110,6 +114,7 @@ class Ranking:
 
     def validate(self) -> float:
         """Mean over the validation customers of the metric, ranking every product that is not excluded."""
+        assert self.validation is not None
         products, table = self.model.product(self.model.catalogue()).T, self.model.held_table()
         size = max(1, _VALIDATION_CELLS // products.shape[1])
         total = 0.0
@@ -162,8 +167,9 @@ def _identity(
     counts: Tensor,
     examples: int,
     seed: int,
+    stop_after: int | None,
 ) -> str:
     """What a checkpoint must share with a fit for the fit to go on from it."""
     sections = [section.model_dump(mode="json") for section in (model, loss, training)]
-    content = json.dumps([sections, asdict(shape), counts.tolist(), examples, seed], sort_keys=True)
+    content = json.dumps([sections, asdict(shape), counts.tolist(), examples, seed, stop_after], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -191,4 +191,6 @@ def _remedy(config: Config, lake: Lake) -> str:
         )
     if config.evaluation.protocol == "hold_one_out":
         return "it needs customers who hold two products or more"
+    if config.evaluation.protocol == "given":
+        return "it needs rows marked `test`, and customers with two other products or more (for validation five)"
     return "it needs customers with three ordered acquisitions or more"

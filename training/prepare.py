@@ -5,9 +5,10 @@ Only training and validation examples are asked for here. `recsys train` and `re
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -78,8 +79,56 @@ def fit_recommender(
     config: Config, data: Prepared, directory: Path, progress: Progress, on_epoch: OnEpoch | None = None
 ) -> FitResult[TwoTower]:
     """Fit the configuration's two-tower model; `directory` gets the checkpoints, `on_epoch` each epoch's record."""
-    learning, held_out = data.learning, data.held_out
+    held_out = data.held_out
     sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:VALIDATION_ROWS])
+    validation = {
+        "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
+        "targets": held_out.targets[sample],
+        "excluded": held_out.excluded[sample],
+    }
+    return _fit(config, data, data.learning, validation, directory, progress, on_epoch)
+
+
+def prepare_refit(
+    config: Config, lake: Lake, data: Prepared, work: Path, progress: Progress, memory: int = MEMORY
+) -> Examples:
+    """The examples of training and validation together, made under the `work` of `data` with its encoder."""
+    done = work / "refit.done"
+    if not done.exists():
+        reader = BucketReader(lake, memory, data.share)
+        write_rows(reader, data.definition, config.evaluation, work, progress, ("refit",))
+        write_arrays(work, "refit", data.encoder)
+        shutil.rmtree(work / "rows")
+        done.touch()
+    return open_arrays(work, "refit")
+
+
+def refit_recommender(
+    config: Config,
+    data: Prepared,
+    learning: Examples,
+    chosen: FitResult[TwoTower],
+    directory: Path,
+    progress: Progress,
+) -> FitResult[TwoTower]:
+    """`chosen`, with the model of a new fit on all of `learning` that ends after the chosen epoch.
+
+    The learning rate takes the course that it took until then, so that what is fitted is what validation judged.
+    """
+    again = _fit(config, data, learning, None, directory, progress, stop_after=chosen.best_epoch)
+    return replace(chosen, model=again.model, seconds=chosen.seconds + again.seconds, refit=tuple(again.history))
+
+
+def _fit(
+    config: Config,
+    data: Prepared,
+    learning: Examples,
+    validation: dict[str, Any] | None,
+    directory: Path,
+    progress: Progress,
+    on_epoch: OnEpoch | None = None,
+    stop_after: int | None = None,
+) -> FitResult[TwoTower]:
     return fit_two_tower(
         model=config.model,
         loss=config.loss,
@@ -90,16 +139,13 @@ def fit_recommender(
         weights=learning.weights,
         excluded=learning.excluded,
         products=data.products,
-        validation={
-            "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
-            "targets": held_out.targets[sample],
-            "excluded": held_out.excluded[sample],
-        },
+        validation=validation,
         seed=config.seed,
         threads=config.threads,
         directory=directory,
         progress=progress,
         on_epoch=on_epoch,
+        stop_after=stop_after,
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder, EncoderState
-from recsys.features.examples import EvaluationConfig, Part, protocol_examples
+from recsys.features.examples import EvaluationConfig, Learning, protocol_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader, joined
 from recsys.progress import Progress
@@ -19,7 +19,7 @@ from training.batches import Examples
 
 
 def example_rows(
-    reader: BucketReader, definition: FeatureDefinition, config: EvaluationConfig, part: Part
+    reader: BucketReader, definition: FeatureDefinition, config: EvaluationConfig, part: Learning
 ) -> Iterator[tuple[int, dict[str, pl.DataFrame], pl.DataFrame]]:
     """For each part of each bucket the bucket's number, tables, and feature rows with `targets` and `weight`."""
     for bucket in range(reader.lake.buckets):
@@ -31,19 +31,24 @@ def example_rows(
 
 def copies(config: EvaluationConfig) -> float:
     """What the training rows of a bucket take at most, in sizes of its tables (measured: docs/scale.md)."""
-    return 2.0 + (0.25 * config.snapshots if config.protocol == "temporal" else 2.0)
+    many = {"temporal": 0.25 * config.snapshots, "given": 1.0 * config.folds}
+    return 2.0 + many.get(config.protocol, 2.0)
 
 
 def write_rows(
-    reader: BucketReader, definition: FeatureDefinition, config: EvaluationConfig, work: Path, progress: Progress
+    reader: BucketReader,
+    definition: FeatureDefinition,
+    config: EvaluationConfig,
+    work: Path,
+    progress: Progress,
+    parts: tuple[Learning, ...] = ("train", "validation"),
 ) -> EncoderState:
-    """Write the rows of training and validation as Parquet under `work/rows`; return what the encoder saw in training.
+    """Write the rows of the parts as Parquet under `work/rows`; return what the encoder saw in training.
 
     Raises DataError if a part has no example.
     """
     lake = reader.lake
     state = EncoderState(definition, lake.read("products"))
-    parts: tuple[Part, ...] = ("train", "validation")
     for i, part in enumerate(parts):
         folder = work / "rows" / part
         folder.mkdir(parents=True, exist_ok=True)
@@ -55,7 +60,7 @@ def write_rows(
                 state.update(rows)
             rows.write_parquet(folder / f"{bucket:05d}.parquet", compression="lz4")
             examples += rows.height
-            progress(i * lake.buckets + bucket + 1, 2 * lake.buckets, f"features for {part}")
+            progress(i * lake.buckets + bucket + 1, len(parts) * lake.buckets, f"features for {part}")
         if not examples:
             raise DataError(
                 f"evaluation.protocol: {config.protocol} finds no {part} example in this lake; "
@@ -64,7 +69,7 @@ def write_rows(
     return state
 
 
-def write_arrays(work: Path, part: Part, encoder: Encoder) -> None:
+def write_arrays(work: Path, part: Learning, encoder: Encoder) -> None:
     """Encode the rows of a part into arrays under `work/arrays`, one bucket in memory at a time."""
     paths = sorted((work / "rows" / part).glob("*.parquet"))
     rows = pl.scan_parquet(paths)
@@ -95,7 +100,7 @@ def write_arrays(work: Path, part: Part, encoder: Encoder) -> None:
         values.flush()
 
 
-def open_arrays(work: Path, part: Part) -> Examples:
+def open_arrays(work: Path, part: Learning) -> Examples:
     """The arrays of a part, memory-mapped."""
     maps = {path.stem: np.load(path, mmap_mode="r") for path in sorted((work / "arrays" / part).glob("*.npy"))}
     targets, excluded, weights = maps.pop("targets"), maps.pop("excluded"), maps.pop("weights")

@@ -106,7 +106,7 @@ def _features(bundle: Bundle) -> str:
         "tags": set(encoder.customer.tags) == set(definition.tags),
         "numbers": set(encoder.customer.numbers) == set(definition.numbers),
         "product attributes": {*encoder.product.categories, *encoder.product.numbers, *encoder.product.tags} == names,
-        "holdings": encoder.holdings == definition.holdings,
+        "holdings": (encoder.holdings, encoder.held) == (definition.holdings, definition.holdings_length),
         "history": encoder.history == definition.history_length,
         "kinds": encoder.kinds == definition.history_kinds,
         "dated": encoder.dated == definition.dated,

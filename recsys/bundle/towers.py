@@ -32,6 +32,8 @@ def customer_ports(encoder: Encoder) -> dict[str, Port]:
     ports = _side_ports("", len(shape.categories), shape.numbers, encoder.customer.tag_width if shape.tags else 0)
     if shape.holdings:
         ports["holdings"] = Port("float32", (None, shape.products))
+    if shape.held:
+        ports["held"] = Port("int32", (None, shape.held))
     if shape.history:
         names = ("history", "history_kind", "history_age") if shape.ages else ("history", "history_kind")
         ports |= {name: Port("int32", (None, shape.history)) for name in names}

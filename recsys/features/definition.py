@@ -24,6 +24,9 @@ class FeatureConfig(BaseModel):
     """Days over which activity is counted, ascending."""
     history_length: int = Field(default=20, ge=0, le=512)
     """How many of the latest product interactions the customer tower sees; 0 leaves the history out."""
+    holdings_length: int = Field(default=128, ge=1, le=1024)
+    """How many held products the customer tower sees, the first by id, where the catalogue is too large for a column
+    each (more than 4,096 products) and nothing is ordered, so that there is no history."""
     top_categories: int = Field(default=12, ge=0, le=100)
     """How many transaction categories and channels get columns of their own, the most frequent first."""
     exclude: tuple[str, ...] = ()
@@ -64,6 +67,8 @@ class FeatureDefinition(BaseModel):
     profile: tuple[Column, ...]
     product_attributes: tuple[Column, ...]
     holdings: bool
+    holdings_length: int
+    """Most held products that are seen where the catalogue is too large for a column each."""
     interaction_kinds: tuple[str, ...]
     """Kinds of interaction seen, sorted."""
     history_kinds: tuple[str, ...]
@@ -154,6 +159,7 @@ def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> Fea
         profile=_columns(lake.attributes("customers"), config),
         product_attributes=_columns(lake.attributes("products"), config),
         holdings=any(kind in HOLDING_KINDS for kind in kinds),
+        holdings_length=config.holdings_length,
         interaction_kinds=tuple(sorted(set(kinds) - {"holds"})) if dated else (),
         history_kinds=tuple(sorted(product_kinds)),
         transactions="transactions" in used,
@@ -207,7 +213,7 @@ def _frequent(lake: Lake, table: str, column: str, most: int | None, before: dat
     """The most frequent values of a column, sorted by name; ties of frequency go by name."""
     if table not in lake.tables or column not in lake.tables[table].columns:
         return ()
-    rows = lake.scan(table)
+    rows = _shown(lake, table)
     if before is not None and "at" in lake.tables[table].columns:
         rows = rows.filter(pl.col("at").is_null() | (pl.col("at") < pl.lit(before).cast(pl.Datetime("us"))))
     counts = rows.filter(pl.col(column).is_not_null()).group_by(column).len().collect()
@@ -220,5 +226,12 @@ def _product_kinds(lake: Lake) -> set[str]:
     ordered = [pl.col(name).is_not_null() for name in ("at", "position") if name in columns]
     if not ordered:
         return set()
-    rows = lake.scan("interactions").filter(pl.col("product_id").is_not_null() & pl.any_horizontal(ordered))
+    rows = _shown(lake, "interactions").filter(pl.col("product_id").is_not_null() & pl.any_horizontal(ordered))
     return set(rows.select(pl.col("kind").unique()).collect()["kind"].to_list())
+
+
+def _shown(lake: Lake, table: str) -> pl.LazyFrame:
+    """The rows of a table without those that only a test may see."""
+    rows = lake.scan(table)
+    hidden = table == "interactions" and "test" in lake.tables[table].columns
+    return rows.filter(~pl.col("test").fill_null(False)) if hidden else rows

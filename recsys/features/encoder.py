@@ -16,7 +16,8 @@ from recsys.features.sketch import Sketch, quantile
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 """Index 0 is padding, 1 is unknown, 2… the vocabulary. In a category column, "missing" is a word of its own."""
 MAX_HOLDINGS = 4096
-"""Catalogues above this size have no multi-hot holdings; the history says what was taken."""
+"""Catalogues above this size have no multi-hot holdings; the history says what was taken, or a list where there is
+no history."""
 AGE_BUCKETS = 14
 """Ages are padding, or 1 + floor(log2(days)), at most 13."""
 _MIN_COUNT = 3
@@ -76,6 +77,7 @@ class ArrayShape:
     tags: int
     """Vocabulary size of the customer's tags, 0 if there are none."""
     holdings: bool
+    """Whether holdings are a column for each product."""
     history: int
     """Length of the history, 0 if there is none."""
     kinds: int
@@ -87,6 +89,8 @@ class ArrayShape:
     product_categories: tuple[int, ...]
     product_numbers: int
     product_tags: int
+    held: int = 0
+    """Length of the list of held products where holdings are no columns, 0 if there is none."""
 
 
 class SideEncoder(BaseModel):
@@ -146,6 +150,8 @@ class Encoder(BaseModel):
     products: tuple[str, ...]
     """The catalogue, sorted; product i has index i + 2."""
     holdings: bool
+    held: int
+    """Most held products that are read from a catalogue too large for a column each."""
     history: int
     kinds: tuple[str, ...]
     dated: bool
@@ -158,6 +164,7 @@ class Encoder(BaseModel):
             numbers=len(self.customer.numbers),
             tags=self.customer.tag_words,
             holdings=self.holdings and len(self.products) <= MAX_HOLDINGS,
+            held=self.held if self.holdings and len(self.products) > MAX_HOLDINGS and not self.history else 0,
             history=self.history,
             kinds=len(self.kinds) + FIRST if self.history else 0,
             ages=AGE_BUCKETS if self.history and self.dated else 0,
@@ -181,6 +188,8 @@ class Encoder(BaseModel):
             held = np.zeros((rows.height, shape.products), dtype=np.float32)
             held[row, codes] = 1.0
             arrays["holdings"] = held
+        if shape.held:
+            arrays["held"] = self.padded_products(rows["holdings"], shape.held)
         if shape.history:
             arrays |= self._history(rows)
         if not arrays:
@@ -255,6 +264,7 @@ class EncoderState:
             product=side.finish(),
             products=tuple(self._products["product_id"].unique().sort().to_list()),
             holdings=definition.holdings,
+            held=definition.holdings_length,
             history=definition.history_length,
             kinds=definition.history_kinds,
             dated=definition.dated,

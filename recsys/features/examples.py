@@ -9,10 +9,12 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from recsys.errors import ConfigError, DataError
 from recsys.features.features import EXAMPLE
-from recsys.features.holdings import holdings, seen_interactions
+from recsys.features.holdings import holdings, is_test, seen_interactions
 from recsys.lake.buckets import stable_hashes
 
 Part = Literal["train", "validation", "test"]
+Learning = Literal["train", "validation", "test", "refit"]
+"""A part, or `refit`: what training and validation are together, for a last fit when the epochs are chosen."""
 LEARNING: dict[str, pl.DataType] = {**EXAMPLE, "targets": pl.List(pl.String), "weight": pl.Float32()}
 """An example with what was to be found out; `features` never reads the last two columns."""
 
@@ -22,15 +24,22 @@ class EvaluationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    protocol: Literal["temporal", "hold_one_out", "leave_last_out"] = "temporal"
+    protocol: Literal["temporal", "hold_one_out", "leave_last_out", "given"] = "temporal"
     """temporal: products acquired in the horizon after one global cut. hold_one_out: one random held product per
-    customer. leave_last_out: the last interaction is the test, the one before it the validation."""
+    customer. leave_last_out: the last interaction is the test, the one before it the validation. given: the rows of
+    interactions marked `test`, from all others."""
+    refit: bool = False
+    """When validation has chosen the number of epochs, fit anew on training and validation together for as many.
+    Baselines have no epochs to choose: only leave_last_out keeps the validation from them, and then no longer."""
     seed: int = 0
     """Draws the customers and products of hold_one_out, and the bootstrap."""
     test_share: float = Field(default=0.2, gt=0, lt=1)
     """hold_one_out: the share of customers that are the test."""
     validation_share: float = Field(default=0.1, gt=0, lt=1)
-    """hold_one_out: the share of the other customers that are the validation."""
+    """hold_one_out: the share of the other customers that are the validation. given: the share of each customer's
+    products; of fewer than half of 1 / share products, none."""
+    folds: int = Field(default=4, ge=2, le=64)
+    """given: each customer's products are cut into so many parts, and each part is to be found from the others."""
     horizon_days: int = Field(default=90, ge=1)
     """temporal: days after the cut in which acquired products count."""
     snapshots: int = Field(default=6, ge=1)
@@ -57,7 +66,7 @@ class EvaluationConfig(BaseModel):
 
 
 def protocol_examples(
-    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Learning, until: date | None
 ) -> pl.DataFrame:
     """The examples of one bucket for one part (columns `LEARNING`), ordered by customer, day and position.
 
@@ -66,8 +75,11 @@ def protocol_examples(
     """
     if "interactions" not in tables:
         raise DataError("interactions: the lake has no such table, so there is nothing to recommend from")
+    _check_test_rows(tables["interactions"], config)
     if config.protocol == "temporal":
         examples = _temporal(tables, config, part, until)
+    elif config.protocol == "given":
+        examples = _given(tables, config, part, last_day(config, until))
     elif config.protocol == "hold_one_out":
         examples = _hold_one_out(tables, config, part, last_day(config, until))
     else:
@@ -132,8 +144,60 @@ def _held(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> pl.Data
     return examples.with_row_index("row").join(held, on="row", how="left", maintain_order="left").drop("row")
 
 
+def _check_test_rows(events: pl.DataFrame, config: EvaluationConfig) -> None:
+    marked = "test" in events.columns
+    if config.protocol == "given" and not marked:
+        raise DataError(
+            "evaluation.protocol: given needs interactions with the column `test`, true for the rows to be found; "
+            "without one use temporal (dates), leave_last_out (an order) or hold_one_out (holdings)"
+        )
+    if config.protocol != "given" and marked:
+        raise DataError(
+            f"evaluation.protocol: {config.protocol} chooses its own test, and this lake's interactions name theirs in "
+            "the column `test`; use given, or import the lake without that column"
+        )
+
+
+def _given(
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Learning, until: date | None
+) -> pl.DataFrame:
+    """Test: all test rows of a customer, new products only. Else parts of what the customer holds, hidden in turn."""
+    ids = tables["customers"]["customer_id"].unique().sort()
+    held = _held(tables, scoring_examples(ids, until))
+    if part == "test":
+        taken = pl.col("kind").is_in(["holds", "acquired"])
+        asked = tables["interactions"].filter(is_test(tables["interactions"]) & taken).group_by("customer_id")
+        targets = held.join(asked.agg(pl.col("product_id").unique().alias("targets")), on="customer_id")
+        known = pl.col("holdings").fill_null(pl.lit([], dtype=pl.List(pl.String)))
+        new = targets.with_columns(pl.col("targets").list.set_difference(known).list.sort(), weight=1.0)
+        return new.filter(pl.col("targets").list.len() > 0)
+    share = 0.0 if part == "refit" else config.validation_share
+    pairs = held.drop_nulls("holdings").explode("holdings").rename({"holdings": "product_id"})
+    text = pl.concat_str(pl.lit(f"{config.seed}"), "customer_id", "product_id", separator=":")
+    order = pl.Series("order", stable_hashes(pairs.select(text).to_series()))
+    pairs = pairs.with_columns(order).sort("customer_id", "order", "product_id")
+    pairs = pairs.with_columns(pl.int_range(pl.len()).over("customer_id").alias("place"))
+    count = pl.len().over("customer_id").cast(pl.Int64)
+    kept_back = (count * share + 0.5).floor().cast(pl.Int64).clip(upper_bound=count - 1)
+    pairs = pairs.with_columns(kept_back.alias("kept_back"), (count - kept_back).alias("left"))
+    validation = pairs.filter(pl.col("place") < pl.col("kept_back")).group_by("customer_id")
+    hidden = validation.agg(pl.col("product_id").sort().alias("validation"))
+    if part == "validation":
+        asked_for = pl.col("validation")
+        return held.join(hidden, on="customer_id").with_columns(hidden=asked_for, targets=asked_for, weight=1.0)
+    folds = pl.min_horizontal(pl.lit(config.folds, dtype=pl.Int64), "left")
+    rest = pairs.filter((pl.col("place") >= pl.col("kept_back")) & (pl.col("left") >= 2))
+    rest = rest.with_columns(fold=pl.col("place") % folds, weight=1.0 / folds)
+    found = rest.group_by("customer_id", "as_of", "position", "fold").agg(
+        pl.col("product_id").sort().alias("targets"), pl.col("weight").first()
+    )
+    found = found.join(hidden, on="customer_id", how="left")
+    nothing = pl.lit([], dtype=pl.List(pl.String))
+    return found.with_columns(hidden=pl.concat_list(pl.col("validation").fill_null(nothing), "targets").list.sort())
+
+
 def _hold_one_out(
-    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Learning, until: date | None
 ) -> pl.DataFrame:
     """Customers with two held products or more; in training every held product is hidden in turn, with equal weight."""
     ids = tables["customers"]["customer_id"].unique().sort()
@@ -145,11 +209,11 @@ def _hold_one_out(
         "validation": (config.test_share, config.test_share + rest * config.validation_share),
         "train": (config.test_share + rest * config.validation_share, 1.0),
     }
-    low, high = bounds[part]
+    low, high = (bounds["validation"][0], bounds["train"][1]) if part == "refit" else bounds[part]
     drawn = pl.Series(draw)
     pairs = held.filter((drawn >= low) & (drawn < high)).with_columns(weight=1.0 / pl.col("holdings").list.len())
     pairs = pairs.explode("holdings").rename({"holdings": "product_id"})
-    if part != "train":
+    if part in ("validation", "test"):
         text = pl.concat_str(pl.lit(f"{config.seed}"), "customer_id", "product_id", separator=":")
         order = pl.Series("order", stable_hashes(pairs.select(text).to_series()))
         pairs = pairs.with_columns(order, weight=1.0).sort("customer_id", "order", "product_id")
@@ -158,7 +222,7 @@ def _hold_one_out(
     return pairs.with_columns(hidden=one, targets=one)
 
 
-def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Part) -> pl.DataFrame:
+def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Learning) -> pl.DataFrame:
     """Customers with three acquisitions or more; in training every earlier acquisition after the first is a target."""
     events = tables["interactions"].filter(pl.col("kind") == "acquired")
     ordered = [
@@ -174,7 +238,13 @@ def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Part) -> pl.DataFr
         index=pl.int_range(pl.len()).over("customer_id"), count=pl.len().over("customer_id")
     )
     from_end = pl.col("count") - 1 - pl.col("index")
-    wanted = {"test": from_end == 0, "validation": from_end == 1, "train": (from_end >= 2) & (pl.col("index") >= 1)}
+    later = pl.col("index") >= 1
+    wanted = {
+        "test": from_end == 0,
+        "validation": from_end == 1,
+        "train": (from_end >= 2) & later,
+        "refit": (from_end >= 1) & later,
+    }
     targets = events.filter((pl.col("count") >= 3) & wanted[part])
     point = pl.col("position") if "position" in ordered else pl.lit(None, dtype=pl.Int64)
     day = pl.lit(None, dtype=pl.Date) if "position" in ordered or not ordered else pl.col("at").dt.date()
@@ -190,10 +260,12 @@ def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Part) -> pl.DataFr
 
 
 def _temporal(
-    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Part, until: date | None
+    tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Learning, until: date | None
 ) -> pl.DataFrame:
     """Customers seen before the cut who acquire within the horizon a product that they do not hold at the cut."""
-    days = pl.DataFrame({"as_of": cuts(config, until)[part]}, schema={"as_of": pl.Date})
+    found = cuts(config, until)
+    asked = (*found["train"], *found["validation"]) if part == "refit" else found[part]
+    days = pl.DataFrame({"as_of": asked}, schema={"as_of": pl.Date})
     events = tables["interactions"].filter(pl.col("at").is_not_null())
     first = events.group_by("customer_id").agg(pl.col("at").min().alias("first"))
     cut = pl.col("as_of").cast(pl.Datetime("us"))
@@ -217,10 +289,11 @@ def fitting_holdings(tables: Mapping[str, pl.DataFrame], config: EvaluationConfi
     """What baselines may be fitted on in one bucket, at most what training sees: `customer_id` and `holdings`.
 
     temporal: what everyone holds at the test cut. hold_one_out: the holdings of all customers outside the test.
-    leave_last_out: everyone's acquisitions before the validation one.
+    leave_last_out: everyone's acquisitions before the validation one, with `refit` before the test one. given: all
+    that are no test.
     """
     if config.protocol == "leave_last_out":
-        examples = protocol_examples(tables, config, "validation", until)
+        examples = protocol_examples(tables, config, "test" if config.refit else "validation", until)
     else:
         day = cuts(config, until)["test"][0] if config.protocol == "temporal" else last_day(config, until)
         examples = scoring_examples(tables["customers"]["customer_id"].unique().sort(), day)

@@ -19,6 +19,11 @@ SEEN: dict[str, pl.DataType] = {
 }
 
 
+def is_test(events: pl.DataFrame) -> pl.Expr:
+    """Whether an interaction is a test row, which no example may see."""
+    return pl.col("test").fill_null(False) if "test" in events.columns else pl.lit(False)
+
+
 def hides(asked: pl.DataFrame) -> bool:
     """Whether any example has products hidden from view."""
     return bool((asked["hidden"].list.len() > 0).any())
@@ -47,7 +52,8 @@ def seen_interactions(tables: Mapping[str, pl.DataFrame], asked: pl.DataFrame) -
         if name not in ("row", "as_of")
     ]
     joined = asked.lazy().rename({"position": "until"})
-    joined = joined.join(events.lazy().select("customer_id", *columns), on="customer_id", how="inner")
+    seen = events.lazy().filter(~is_test(events)).select("customer_id", *columns)
+    joined = joined.join(seen, on="customer_id", how="inner")
     if asked["position"].null_count() < asked.height:
         until, position = pl.col("until"), pl.col("position")
         joined = joined.filter(until.is_null() | position.is_null() | (position < until))

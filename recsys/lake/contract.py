@@ -221,6 +221,7 @@ _TABLES = (
             ),
             _CHANNEL,
             _id("event_id", "the event's own id", required=False, key=True),
+            _flag("test", "true for a row that only the test of the protocol given may see: no feature shows it"),
         ),
         rules=(
             Rule(

@@ -70,6 +70,7 @@ def bank() -> Bank:
         profile=(Column(name="income", kind="number"), Column(name="region", kind="category")),
         product_attributes=(Column(name="family", kind="category"),),
         holdings=True,
+        holdings_length=128,
         interaction_kinds=("acquired", "closed", "viewed"),
         history_kinds=("acquired", "closed", "viewed"),
         transactions=False,

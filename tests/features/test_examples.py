@@ -139,3 +139,82 @@ def test_datetimes_of_the_last_day_count() -> None:
     )
     tables["interactions"] = pl.concat([tables["interactions"], last])
     assert protocol_examples(tables, TEMPORAL, "test", UNTIL)["targets"].to_list() == [["loan"]]
+
+
+GIVEN = EvaluationConfig(protocol="given", folds=3)
+
+
+def given() -> dict[str, pl.DataFrame]:
+    """Customers with 1, 2, 7 and 20 products and two test rows each; `new` has test rows only."""
+    sizes = {"one": 1, "two": 2, "seven": 7, "twenty": 20, "new": 0}
+    rows = [(c, f"P{i:02d}", False) for c, n in sizes.items() for i in range(n)]
+    rows += [(c, f"P{i:02d}", True) for c in sizes for i in (30, 31)]
+    interactions = pl.DataFrame(rows, schema=["customer_id", "product_id", "test"], orient="row")
+    return {
+        "customers": pl.DataFrame({"customer_id": list(sizes)}),
+        "interactions": interactions.with_columns(kind=pl.lit("holds")),
+    }
+
+
+def test_given_asks_for_exactly_the_test_rows() -> None:
+    test = protocol_examples(given(), GIVEN, "test", None)
+    assert test["customer_id"].to_list() == ["new", "one", "seven", "twenty", "two"]
+    assert all(targets == ["P30", "P31"] for targets in test["targets"].to_list())
+    assert test["hidden"].list.len().sum() == 0
+
+
+def test_given_never_shows_a_test_row() -> None:
+    asked = [protocol_examples(given(), GIVEN, part, None) for part in ("train", "validation", "refit")]
+    named = pl.concat([examples.select(pl.concat_list("targets", "hidden")) for examples in asked])
+    assert not set(named.to_series().explode()) & {"P30", "P31"}
+    assert not set(fitting_holdings(given(), GIVEN, None)["holdings"].explode()) & {"P30", "P31"}
+    changed = given()
+    changed["interactions"] = changed["interactions"].with_columns(
+        product_id=pl.when("test").then(pl.lit("P99")).otherwise("product_id")
+    )
+    for part, examples in zip(("train", "validation", "refit"), asked, strict=True):
+        assert protocol_examples(changed, GIVEN, part, None).equals(examples)
+
+
+def test_given_keeps_a_tenth_of_each_customers_products_for_validation() -> None:
+    validation, train = (protocol_examples(given(), GIVEN, part, None) for part in ("validation", "train"))
+    kept = dict(zip(validation["customer_id"], validation["targets"].to_list(), strict=True))
+    assert {customer: len(products) for customer, products in kept.items()} == {"seven": 1, "twenty": 2}
+    for customer, targets, hidden in train.select("customer_id", "targets", "hidden").iter_rows():
+        assert set(hidden) == {*targets, *kept.get(customer, [])} and not {*targets} & {*kept.get(customer, [])}
+
+
+def test_given_asks_for_each_part_of_what_a_customer_has_from_the_others() -> None:
+    for part, count in (
+        ("train", {"seven": 6, "twenty": 18, "two": 2}),
+        ("refit", {"seven": 7, "twenty": 20, "two": 2}),
+    ):
+        found = protocol_examples(given(), GIVEN, part, None)
+        per = found.group_by("customer_id").agg(pl.len(), pl.col("weight").sum(), pl.col("targets").explode())
+        for customer, folds, weight, targets in per.iter_rows():
+            assert folds == min(3, count[customer]) and weight == pytest.approx(1.0)
+            assert len(targets) == len(set(targets)) == count[customer], "each product is asked for once"
+        assert set(per["customer_id"]) == set(count), "one product has nothing to be found from"
+
+
+@pytest.mark.parametrize("protocol", ["hold_one_out", "leave_last_out", "temporal"])
+def test_test_rows_and_protocol_must_agree(protocol: str) -> None:
+    with pytest.raises(DataError, match="column `test`"):
+        protocol_examples(given(), EvaluationConfig(protocol=protocol), "train", date(2024, 1, 1))
+    with pytest.raises(DataError, match="leave_last_out"):
+        protocol_examples(sequence(), GIVEN, "train", None)
+
+
+def test_a_refit_learns_from_training_and_validation_together() -> None:
+    last = EvaluationConfig(protocol="leave_last_out", refit=True)
+    refit = protocol_examples(sequence(), last, "refit", None)
+    assert refit["targets"].to_list() == [["P2"], ["P3"], ["P4"], ["P5"]]
+    assert fitting_holdings(sequence(), last, None)["holdings"].to_list() == [["P1", "P2", "P3", "P4", "P5"]]
+    hold = EvaluationConfig(protocol="hold_one_out", seed=4)
+    parts = {p: set(protocol_examples(holdings(), hold, p, None)["customer_id"]) for p in (*PARTS, "refit")}
+    assert parts["refit"] == parts["train"] | parts["validation"]
+    rows = [("a", "card", "acquired", date(2024, 1, 1)), ("a", "loan", "acquired", date(2024, 4, 10))]
+    rows += [("a", "fund", "acquired", date(2024, 5, 9)), ("a", "home", "acquired", date(2024, 6, 9))]
+    together = [protocol_examples(dated(*rows), TEMPORAL, p, UNTIL) for p in ("train", "validation")]
+    found = protocol_examples(dated(*rows), TEMPORAL, "refit", UNTIL)
+    assert found.height == sum(part.height for part in together) and "home" not in found["targets"].explode()

@@ -29,6 +29,7 @@ def definition(**changes: object) -> FeatureDefinition:
         ),
         product_attributes=(),
         holdings=True,
+        holdings_length=128,
         interaction_kinds=("acquired", "closed", "viewed"),
         history_kinds=("acquired", "closed", "viewed"),
         transactions=True,

@@ -16,6 +16,7 @@ from training.export import export_two_tower, product_vectors, rank_graph, torch
 
 PRODUCTS, ROWS = 40, 1100
 EVERYTHING = ArrayShape((5, 9), 3, 7, True, 6, 4, 14, PRODUCTS + 2, (4,), 2, 6)
+SETS = ArrayShape((), 1, 0, False, 0, 0, 0, PRODUCTS + 2, (), 0, 0, held=5)
 SEQUENCES = ArrayShape((), 0, 0, False, 6, 3, 0, PRODUCTS + 2, (), 0, 0)
 IDS = [f"P{i:02d}" for i in range(PRODUCTS)]
 
@@ -28,6 +29,7 @@ def customers(shape: ArrayShape) -> dict[str, np.ndarray]:
         "missing": rng.random((ROWS, shape.numbers)).round(),
         "tags": rng.integers(0, shape.tags or 1, (ROWS, 5)),
         "holdings": (rng.random((ROWS, shape.products)) < 0.2) * 1.0,
+        "held": rng.integers(0, shape.products, (ROWS, shape.held)) * (rng.random((ROWS, 1)) < 0.9),
         "history": rng.integers(0, shape.products, (ROWS, shape.history)) * (rng.random((ROWS, 1)) < 0.9),
         "history_kind": rng.integers(0, shape.kinds, (ROWS, shape.history)),
         "history_age": rng.integers(0, shape.ages or 1, (ROWS, shape.history)),
@@ -37,6 +39,7 @@ def customers(shape: ArrayShape) -> dict[str, np.ndarray]:
         *(["numbers", "missing"] if shape.numbers else []),
         *(["tags"] if shape.tags else []),
         *(["holdings"] if shape.holdings else []),
+        *(["held"] if shape.held else []),
         *(["history", "history_kind"] if shape.history else []),
         *(["history_age"] if shape.ages else []),
     }
@@ -64,7 +67,7 @@ def model(shape: ArrayShape) -> TwoTower:
     return made.eval()
 
 
-@pytest.fixture(scope="module", params=[EVERYTHING, SEQUENCES], ids=["everything", "sequences"])
+@pytest.fixture(scope="module", params=[EVERYTHING, SEQUENCES, SETS], ids=["everything", "sequences", "sets"])
 def exported(request: pytest.FixtureRequest) -> tuple[ArrayShape, TwoTower, dict[str, bytes]]:
     shape = request.param
     made = model(shape)

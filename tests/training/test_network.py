@@ -35,6 +35,11 @@ def checkerboard(rows: int = CUSTOMERS, seed: int = 0) -> dict[str, Any]:
     return {"arrays": {"holdings": holdings}, "targets": targets, "excluded": np.stack(held)}
 
 
+def as_lists(asked: dict[str, Any]) -> dict[str, Any]:
+    """The same customers, their holdings as a list of products and not as columns."""
+    return asked | {"arrays": {"held": np.pad(asked["excluded"], ((0, 0), (0, 3)))}}
+
+
 def fit(directory: Path, **changes: Any) -> FitResult[TwoTower]:
     training = changes.pop("training", {})
     loss = changes.pop("loss", LossConfig())
@@ -68,6 +73,18 @@ def test_a_checkerboard_is_learned(tmp_path: Path, memory: str) -> None:
     assert [row[0] for row in ids] == [IDS[target - 2] for target in asked["targets"][:, 0]]
     assert fitted.metric == 1.0
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"] / 2
+
+
+def test_a_checkerboard_of_lists_is_learned(tmp_path: Path) -> None:
+    """Where the catalogue is large, holdings are lists; the tower takes their weighted mean."""
+    lists = {**as_lists(checkerboard()), "validation": as_lists(checkerboard(60, seed=1))}
+    shape = replace(SHAPE, holdings=False, held=PRODUCTS // 2 + 2)
+    fitted = fit(tmp_path, shape=shape, training={"epochs": 15}, **lists)
+    assert fitted.metric == 1.0
+    asked = as_lists(checkerboard(50, seed=2))["arrays"]["held"]
+    vectors = torch_vectors(fitted.model, {"held": asked})
+    shuffled = torch_vectors(fitted.model, {"held": np.flip(asked, axis=1).copy()})
+    np.testing.assert_allclose(vectors, shuffled, atol=1e-5, err_msg="a set has no order")
 
 
 def test_a_new_product_ranks_from_its_attributes(tmp_path: Path) -> None:
@@ -174,3 +191,12 @@ def test_a_fit_is_silent_and_leaves_the_process_as_it_was(
     assert logging.getLogger("pytorch_lightning").level == level
     for path in (tmp_path / "fit").iterdir():
         torch.load(path, weights_only=True)
+
+
+def test_a_fit_that_stops_after_an_epoch_takes_the_course_of_the_whole_one(tmp_path: Path) -> None:
+    whole = fit(tmp_path / "whole", training={"epochs": 2})
+    cut = fit(tmp_path / "cut", training={"epochs": 2}, stop_after=1, validation=None)
+    assert [record["loss"] for record in cut.history] == [whole.history[0]["loss"]]
+    assert np.isnan(cut.metric)
+    again = fit(tmp_path / "both", training={"epochs": 2}, stop_after=2, validation=None)
+    assert [record["loss"] for record in again.history] == [record["loss"] for record in whole.history]
