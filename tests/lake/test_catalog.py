@@ -232,3 +232,25 @@ def test_s3rec(name: str, customers: int, products: int, interactions: int, data
         assert first["product_id"].to_list() == file.readline().split()[1:]
     assert first["position"].to_list() == list(range(1, first.height + 1))
     assert lake.read("products")["tags"].list.len().min() > 0  # type: ignore[operator]
+
+
+def test_online_retail(datasets: Path, tmp_path: Path) -> None:
+    lake = import_catalog(shipped("catalog", "online_retail_ii"), tmp_path / "lake", datasets / "online_retail_ii")
+    assert {name: info.rows for name, info in lake.tables.items()} == {
+        "customers": 4285,
+        "products": 4006,
+        "interactions": 395_886,
+    }
+    assert violations(lake) == []
+    products, events = lake.read("products"), lake.read("interactions")
+    assert products["product_id"].str.contains(r"^\d{5}[A-Z]*$").all()
+    assert products.filter(pl.col("product_id") == "85123A").rows() == [
+        ("85123A", "WHITE HANGING HEART T-LIGHT HOLDER", 2.95)
+    ]
+    kept = pl.col("kind").replace_strict({"acquired": 1, "closed": 0}).last()
+    last = events.sort("at", "event_id").group_by("customer_id", "product_id").agg(kept.alias("kept"), pl.len())
+    assert (last["kept"] == 0).sum() == 1_729 and events["kind"].value_counts().sort("kind")["count"].to_list() == [
+        393_637,
+        2_249,
+    ]
+    assert (last.filter(pl.col("len") == 1)["kept"] == 1).all(), "nothing is given back that was never bought"
