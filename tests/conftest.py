@@ -26,7 +26,7 @@ def datasets() -> Path:
     return folder
 
 
-QUICK = ["--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
+QUICK = ["--set", "threads=1", "--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
 QUICK += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
 """The demo's configuration, trained for a moment."""
 

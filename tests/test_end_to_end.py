@@ -51,7 +51,9 @@ def zimnat(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def zimnat_bundle(zimnat: Path) -> Path:
     """A bundle trained on it for one epoch; the last line that `train` prints is its path."""
-    trained = recsys("train", "zimnat", "--lake", zimnat, "--out", zimnat.parent, "--set", "training.epochs=1")
+    trained = recsys(
+        "train", "zimnat", "--lake", zimnat, "--out", zimnat.parent, "--set", "training.epochs=1", "--set", "threads=1"
+    )
     return Path(trained.stdout.splitlines()[-1])
 
 
@@ -117,7 +119,9 @@ def test_a_relational_bank_from_its_eight_tables_to_an_answer(datasets: Path, tm
     assert people["born"].dt.year().is_between(1918, 1982).all()
     money = Lake.open(lake).read("transactions")
     assert (money["amount"] > 0).sum() == 22_994 and money["amount"].abs().min() > 0
-    bundle = Path(recsys("train", "berka", "--lake", lake, "--out", tmp_path).stdout.splitlines()[-1])
+    bundle = Path(
+        recsys("train", "berka", "--lake", lake, "--out", tmp_path, "--set", "threads=1").stdout.splitlines()[-1]
+    )
     judged = json.loads(recsys("evaluate", bundle, "--lake", lake, "--json").stdout)
     assert judged["customers"] == 578
     assert all(differences["mrr"]["low"] > 0 for differences in judged["differences"].values())

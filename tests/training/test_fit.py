@@ -27,7 +27,7 @@ from training.fit import train
 from training.preflight import preflight
 from training.rows import copies
 
-QUICK = ["training.epochs=1", "evaluation.snapshots=2", "adoption.epochs=1", "adoption.snapshots=6"]
+QUICK = ["threads=1", "training.epochs=1", "evaluation.snapshots=2", "adoption.epochs=1", "adoption.snapshots=6"]
 
 
 def silent(done: int, total: int, what: str) -> None:
@@ -65,7 +65,7 @@ def test_a_sample_of_customers_gives_the_examples_and_the_report_says_so(small_b
 
 
 def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
-    settings = [*QUICK[1:], "training.epochs=3"]
+    settings = [*QUICK, "training.epochs=3"]
     undisturbed = train(load_config("demo", settings), Lake.open(small_bank.lake), tmp_path / "calm", silent)
     out = tmp_path / "killed"
     sets = [word for key in settings for word in ("--set", key)]
