@@ -57,13 +57,35 @@ def synthetic_bank(customers: int, seed: int, work: Path, buckets: int = 16) -> 
     return Lake.open(out)
 
 
-def fit_and_test(config: str, lake: Lake, work: Path, overrides: Sequence[str] = ()) -> tuple[Config, Bundle, Outcome]:
-    """Train a configuration on a lake and judge the bundle on its own test split."""
+def fit_and_test(
+    config: str,
+    lake: Lake,
+    work: Path,
+    overrides: Sequence[str] = (),
+    baselines: Sequence[str] | None = None,
+    resume: bool = False,
+) -> tuple[Config, Bundle, Outcome]:
+    """Train a configuration on a lake and judge the bundle on its own test split, beside its or these baselines.
+
+    With `resume` the bundle of an earlier run of the same configuration and lake is judged, if there is one; a
+    training that was stopped goes on in any case.
+    """
     read = load_config(config, overrides)
-    with progress_bar("Training") as progress:
-        bundle = Bundle.load(train(read, lake, work / "bundles", progress))
+    bundle = _left_by(read, lake, work / "bundles") if resume else None
+    if bundle is None:
+        with progress_bar("Training") as progress:
+            bundle = Bundle.load(train(read, lake, work / "bundles", progress))
     with progress_bar("Evaluating") as progress:
-        return read, bundle, outcome_on_test(bundle, lake, progress)
+        return read, bundle, outcome_on_test(bundle, lake, progress, baselines)
+
+
+def _left_by(config: Config, lake: Lake, bundles: Path) -> Bundle | None:
+    wanted = config.model_copy(update={"tuning": None}).model_dump(mode="json")
+    for path in sorted(bundles.glob(f"{config.name}-*/manifest.json")):
+        found = Bundle.load(path.parent)
+        if found.manifest["lake"]["identity"] == lake.identity() and found.config == wanted:
+            return found
+    return None
 
 
 def peak_mib() -> float:

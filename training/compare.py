@@ -37,7 +37,7 @@ def compare(first: Bundle, second: Bundle, lake: Lake, metric: str | None, progr
         def half(done: int, total: int, what: str, i: int = i) -> None:
             progress(i * total + done, 2 * total, what)
 
-        found[name] = outcome_on_test(bundle, lake, half, baselines=False)
+        found[name] = outcome_on_test(bundle, lake, half, baselines=())
     if not np.array_equal(found["first"].customers, found["second"].customers):
         raise DataError(
             f"{lake.path}: the bundles' catalogues differ so far that their test customers differ "

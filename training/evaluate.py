@@ -104,10 +104,18 @@ def report(outcome: Outcome, config: Config) -> dict[str, Any]:
 
 
 def outcome_on_test(
-    bundle: Bundle, lake: Lake, progress: Progress, baselines: bool = True, diversity: float = 0.0
+    bundle: Bundle,
+    lake: Lake,
+    progress: Progress,
+    baselines: Sequence[str] | None = None,
+    diversity: float = 0.0,
 ) -> Outcome:
-    """Score every test example with the bundle and, if wanted, baselines fitted on what training could see."""
+    """Score every test example with the bundle and with baselines fitted on what training could see.
+
+    `baselines` are those of the bundle's configuration if not given; an empty sequence means none.
+    """
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
+    names = config.evaluation.baselines if baselines is None else baselines
     recommender = Recommender(bundle, threads=config.threads)
     fitted: dict[str, Any] = {}
     refused: dict[str, str] = {}
@@ -115,8 +123,8 @@ def outcome_on_test(
     seconds = {MODEL: float(bundle.manifest["seconds"].get("fit", 0.0))}
     if diversity:
         seconds[DIVERSE] = seconds[MODEL]
-    if baselines:
-        fitted, fit_seconds, refused, held = fit_baselines(bundle.encoder, lake, config, progress)
+    if names:
+        fitted, fit_seconds, refused, held = fit_baselines(bundle.encoder, lake, config, names, progress)
         seconds |= fit_seconds
     group = group_of(lake, config)
     found: dict[str, list[dict[str, np.ndarray]]] = {name: [] for name in seconds}
@@ -171,9 +179,9 @@ def outcome_on_test(
 
 
 def fit_baselines(
-    encoder: Encoder, lake: Lake, config: Config, progress: Progress
+    encoder: Encoder, lake: Lake, config: Config, names: Sequence[str], progress: Progress
 ) -> tuple[dict[str, Any], dict[str, float], dict[str, str], sp.csr_matrix]:
-    """The configured baselines, how long each took to fit, why any was refused, and what they were fitted on."""
+    """The named baselines, how long each took to fit, why any was refused, and what they were fitted on."""
     held: list[sp.csr_matrix] = []
     popular: list[sp.csr_matrix] = []
     groups: list[str | None] = []
@@ -195,7 +203,7 @@ def fit_baselines(
     fitted: dict[str, Any] = {}
     seconds: dict[str, float] = {}
     refused: dict[str, str] = {}
-    for name in config.evaluation.baselines:
+    for name in names:
         progress(0, 1, f"fitting {name}")
         if name == "popularity_by_group" and group_of(lake, config) is None:
             refused[name] = "no customer attribute has the role group and evaluation.group names none"

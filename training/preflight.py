@@ -81,13 +81,14 @@ def _inputs(lake: Lake, definition: FeatureDefinition) -> list[str]:
 
 
 def _split(config: Config, lake: Lake) -> list[str]:
+    again = "; refit on training and validation" if config.evaluation.refit else ""
     if config.evaluation.protocol != "temporal":
-        return [f"protocol: {config.evaluation.protocol}"]
+        return [f"protocol: {config.evaluation.protocol}{again}"]
     days = cuts(config.evaluation, lake.as_of)
     shown = ", ".join(day.isoformat() for day in days["train"])
     return [
         f"protocol: temporal, {config.evaluation.horizon_days} days after {shown} for training, "
-        f"{days['validation'][0]} for validation, {days['test'][0]} for test"
+        f"{days['validation'][0]} for validation, {days['test'][0]} for test{again}"
     ]
 
 

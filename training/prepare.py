@@ -27,7 +27,8 @@ from training.loop import FitResult, OnEpoch
 from training.network import fit_two_tower
 from training.rows import open_arrays, write_arrays, write_rows
 
-VALIDATION_ROWS = 20_000
+VALIDATION_ROWS, VALIDATION_SCORES = 20_000, 1 << 28
+"""Most examples of validation that an epoch is judged by, and most scores: ranking 41,000 products takes its time."""
 DONE = "prepared.json"
 
 
@@ -80,7 +81,8 @@ def fit_recommender(
 ) -> FitResult[TwoTower]:
     """Fit the configuration's two-tower model; `directory` gets the checkpoints, `on_epoch` each epoch's record."""
     held_out = data.held_out
-    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:VALIDATION_ROWS])
+    most = min(VALIDATION_ROWS, max(1, VALIDATION_SCORES // len(data.encoder.products)))
+    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:most])
     validation = {
         "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
         "targets": held_out.targets[sample],

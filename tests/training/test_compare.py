@@ -43,7 +43,7 @@ def test_a_bundle_that_learnt_longer_is_better_whatever_its_place(small_bank: Sm
     forth = compare(*bundles, lake, None, silent)
     back = compare(*reversed(bundles), lake, None, silent)
     assert (forth["metric"], forth["better"], back["better"]) == ("ndcg@5", "second", "first")
-    outcomes = [outcome_on_test(bundle, lake, silent, baselines=False).metrics[MODEL] for bundle in bundles]
+    outcomes = [outcome_on_test(bundle, lake, silent, baselines=()).metrics[MODEL] for bundle in bundles]
     for metric, difference in forth["differences"].items():
         assert difference["value"] == pytest.approx(np.mean(outcomes[0][metric] - outcomes[1][metric]))
         assert back["differences"][metric]["value"] == pytest.approx(-difference["value"])

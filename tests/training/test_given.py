@@ -76,7 +76,7 @@ def test_the_catalog_names_the_published_test_rows(gowalla: Lake) -> None:
 
 def test_the_check_counts_the_examples_of_each_part(small: Lake, config: Config) -> None:
     lines = preflight(config, small)
-    assert "protocol: given" in lines
+    assert "protocol: given; refit on training and validation" in lines
     assert f"test: about {PEOPLE} examples" in lines
 
 
