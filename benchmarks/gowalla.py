@@ -46,11 +46,12 @@ def main() -> None:
     }
     curve = ", ".join(f"{epoch[config.training.metric]:.4f}" for epoch in learned["epochs"])
     rows = "\n".join(f"| {name} | {recall:.4f} | {ndcg:.4f} |" for name, (recall, ndcg) in PUBLISHED.items())
+    chosen = f"Baselines of this run: `--baselines {' '.join(options.baselines)}`.\n\n" if options.baselines else ""
     text = (
         f"{results['customers']:,} people; all places are ranked, a person's training places excluded. A tenth of "
         f"each person's training places chose the number of epochs; then all were learnt from for as many. Baselines "
         f"are fitted on all training places.\n\n"
-        f"{markdown(results, METRICS)}\n\n"
+        f"{markdown(results, METRICS)}\n\n{chosen}"
         f"Fit of the two-tower in all: {sum(seconds.values()):.0f} s on {config.threads} threads (features "
         f"{seconds['features']:.0f} s; both fits {seconds['fit']:.0f} s). A {SIZE}³ float32 product ran at "
         f"{speed[0]:.0f} GFLOP/s when {began} began and at {speed[1]:.0f} when the evaluation had ended. "
