@@ -1,11 +1,6 @@
 """Gowalla with its published test rows, full ranking: beside the baselines and the published table."""
 
-from statistics import median
-from time import perf_counter
-
-import torch
-
-from benchmarks.measure import arguments, fit_and_test, imported, markdown, write
+from benchmarks.measure import arguments, fit_and_test, gflops, imported, markdown, write
 from training.evaluate import report
 
 METRICS = ("recall@20", "ndcg@20", "hr@20", "mrr")
@@ -17,21 +12,18 @@ PUBLISHED = {
     "SimpleX": (0.1872, 0.1557),
 }
 """Recall@20 and NDCG@20 of the BARS table gowalla_m1 (reczoo/BARS)."""
-SIZE = 2048
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--ease", action="store_true", help="fit EASE, too: 7 GB of memory for the fit")
     parser.add_argument("--baselines", nargs="*", help="fit these alone, such as popularity item_knn")
-    parser.add_argument("--resume", action="store_true", help="judge the bundle that an earlier run has trained")
     options = parser.parse_args()
     lake = imported("lightgcn_gowalla", options.datasets, "lightgcn_gowalla", options.work)
     memory = ["evaluation.baseline_memory=8GiB"] if options.ease else []
-    began = "the evaluation of the bundle of an earlier run" if options.resume else "the training"
     before = gflops()
     settings = [*options.set, *memory]
-    config, bundle, outcome = fit_and_test("gowalla", lake, options.work, settings, options.baselines, options.resume)
+    config, bundle, outcome = fit_and_test("gowalla", lake, options.work, settings, options.baselines)
     speed = (before, gflops())
     seconds = bundle.manifest["seconds"]
     learned = bundle.json("report/metrics.json")
@@ -53,24 +45,12 @@ def main() -> None:
         f"are fitted on all training places.\n\n"
         f"{markdown(results, METRICS)}\n\n{chosen}"
         f"Fit of the two-tower in all: {sum(seconds.values()):.0f} s on {config.threads} threads (features "
-        f"{seconds['features']:.0f} s; both fits {seconds['fit']:.0f} s). A {SIZE}³ float32 product ran at "
-        f"{speed[0]:.0f} GFLOP/s when {began} began and at {speed[1]:.0f} when the evaluation had ended. "
+        f"{seconds['features']:.0f} s; both fits {seconds['fit']:.0f} s). A 2048³ float32 product ran at "
+        f"{speed[0]:.0f} GFLOP/s before the training and at {speed[1]:.0f} after the evaluation. "
         f"{config.training.metric} on validation, epoch by epoch: {curve}.\n\n"
         f"Published, same division and protocol:\n\n| model | recall@20 | ndcg@20 |\n|---|---|---|\n{rows}"
     )
     write("gowalla", "Gowalla: what else belongs to this set", text, results)
-
-
-def gflops(times: int = 9) -> float:
-    """The machine's speed now: the median float32 matrix product on the threads of the training."""
-    torch.set_num_threads(2)
-    matrix = torch.rand(SIZE, SIZE)
-    seconds = []
-    for _ in range(times):
-        began = perf_counter()
-        matrix @ matrix
-        seconds.append(perf_counter() - began)
-    return 2 * SIZE**3 / median(seconds) / 1e9
 
 
 if __name__ == "__main__":

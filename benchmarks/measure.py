@@ -1,12 +1,18 @@
 """What every benchmark shares: where data and results lie, one train-and-test run, and its table in Markdown."""
 
 import argparse
+import hashlib
 import json
 import os
 import platform
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from recsys.bundle import Bundle
 from recsys.lake.catalog import import_catalog
@@ -15,7 +21,7 @@ from recsys.progress import progress_bar
 from recsys.shipped import shipped
 from recsys.synthetic.generate import generate
 from training.config import Config, load_config
-from training.evaluate import Outcome, outcome_on_test
+from training.evaluate import MODEL, Outcome, outcome_on_test
 from training.fit import train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,34 +64,72 @@ def synthetic_bank(customers: int, seed: int, work: Path, buckets: int = 16) -> 
 
 
 def fit_and_test(
-    config: str,
-    lake: Lake,
-    work: Path,
-    overrides: Sequence[str] = (),
-    baselines: Sequence[str] | None = None,
-    resume: bool = False,
+    config: str, lake: Lake, work: Path, overrides: Sequence[str] = (), baselines: Sequence[str] | None = None
 ) -> tuple[Config, Bundle, Outcome]:
     """Train a configuration on a lake and judge the bundle on its own test split, beside its or these baselines.
 
-    With `resume` the bundle of an earlier run of the same configuration and lake is judged, if there is one; a
-    training that was stopped goes on in any case.
+    The model's fit time is everything from the lake to the fitted model: features, encoding and the epochs. A bundle
+    that the same code made from the same lake and configuration before is used again, with its times; a training
+    that was stopped goes on.
     """
     read = load_config(config, overrides)
-    bundle = _left_by(read, lake, work / "bundles") if resume else None
-    if bundle is None:
+    made = work / "made" / f"{_digest(read.model_dump_json(), lake.identity(), _code())}.path"
+    if not made.exists() or not Path(made.read_text()).exists():
         with progress_bar("Training") as progress:
-            bundle = Bundle.load(train(read, lake, work / "bundles", progress))
+            path = train(read, lake, work / "bundles", progress)
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.write_text(str(path))
+    bundle = Bundle.load(Path(made.read_text()))
     with progress_bar("Evaluating") as progress:
-        return read, bundle, outcome_on_test(bundle, lake, progress, baselines)
+        outcome = outcome_on_test(bundle, lake, progress, baselines)
+    spent = bundle.manifest["seconds"]
+    return read, bundle, replace(outcome, seconds={**outcome.seconds, MODEL: spent["features"] + spent["fit"]})
 
 
-def _left_by(config: Config, lake: Lake, bundles: Path) -> Bundle | None:
-    wanted = config.model_copy(update={"tuning": None}).model_dump(mode="json")
-    for path in sorted(bundles.glob(f"{config.name}-*/manifest.json")):
-        found = Bundle.load(path.parent)
-        if found.manifest["lake"]["identity"] == lake.identity() and found.config == wanted:
-            return found
-    return None
+def _code() -> str:
+    """All of the code that makes a bundle, as one hash."""
+    sources = sorted(path for part in ("recsys", "training") for path in (ROOT / part).rglob("*.py"))
+    return _digest(*(path.read_text(encoding="utf-8") for path in sources))
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
+
+
+def pool(outcomes: Sequence[Outcome]) -> Outcome:
+    """All runs as one: rows side by side, fit times averaged; models that not every run has are left out."""
+    first = outcomes[0]
+    names = [name for name in first.metrics if all(name in o.metrics for o in outcomes)]
+    return Outcome(
+        customers=np.concatenate([o.customers for o in outcomes]),
+        metrics={
+            name: {
+                metric: np.concatenate([o.metrics[name][metric] for o in outcomes]) for metric in first.metrics[name]
+            }
+            for name in names
+        },
+        coverage={
+            name: {k: float(np.mean([o.coverage[name][k] for o in outcomes])) for k in first.coverage[name]}
+            for name in names
+        },
+        seconds={name: float(np.mean([o.seconds[name] for o in outcomes])) for name in names},
+        refused=first.refused,
+        top={name: np.concatenate([o.top[name] for o in outcomes]) for name in names},
+        slices={name: np.concatenate([o.slices[name] for o in outcomes]) for name in first.slices},
+        held=first.held,
+    )
+
+
+def gflops(threads: int = 2, size: int = 2048, rounds: int = 5) -> float:
+    """The machine's speed at this moment: billions of float32 operations a second in a size³ product, at best."""
+    torch.set_num_threads(threads)
+    left, right = torch.rand(size, size), torch.rand(size, size)
+    best = np.inf
+    for _ in range(rounds):
+        began = time.perf_counter()
+        left @ right
+        best = min(best, time.perf_counter() - began)
+    return float(2 * size**3 / best / 1e9)
 
 
 def peak_mib() -> float:

@@ -103,11 +103,33 @@ def test_towers_build_what_there_is_input_for(name: str) -> None:
 @pytest.mark.parametrize("shared", [True, False])
 def test_every_parameter_receives_gradient(name: str, shared: bool) -> None:
     shape = SHAPES[name]
-    tower = model(shape, share_products=shared, learn_temperature=True, product_id_dropout=0.5).train()
+    settings = {"share_products": shared, "learn_temperature": True, "product_id_dropout": 0.5}
+    tower = model(shape, number_waves=4, **settings).train()
     customer, product = tower(customers(shape, 200))
     scores = customer @ product.T
     torch.nn.functional.cross_entropy(scores, torch.arange(200) % PRODUCTS).backward()
     assert [n for n, p in tower.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def test_waves_find_what_changes_many_times_along_a_number() -> None:
+    """Which of two products is wanted turns eight times along the number: a season, or days of joining."""
+    shape = ArrayShape((), 1, 0, False, 0, 0, 0, 4, (), 0, 0)
+    number = torch.linspace(-2, 2, 2000)[:, None]
+    arrays = {"numbers": number, "missing": torch.zeros_like(number)}
+    wanted = (torch.sin(2 * torch.pi * number[:, 0]) > 0).long()
+    right = {}
+    for frequencies in (0, 16):
+        torch.manual_seed(0)
+        tower = TwoTower(ModelConfig(number_waves=frequencies), shape, tensors({"product": np.arange(2, 4)}))
+        optimizer = torch.optim.AdamW(tower.parameters(), lr=3e-3)
+        for _ in range(100):
+            customer, product = tower(arrays)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(customer @ product.T, wanted).backward()
+            optimizer.step()
+        customer, product = tower.eval()(arrays)
+        right[frequencies] = float(((customer @ product.T).argmax(1) == wanted).float().mean())
+    assert right[16] > 0.95 and right[0] < 0.8
 
 
 def test_a_customer_side_without_any_input_is_refused() -> None:

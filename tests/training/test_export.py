@@ -60,7 +60,7 @@ def catalogue(shape: ArrayShape) -> dict[str, np.ndarray]:
 def model(shape: ArrayShape) -> TwoTower:
     torch.manual_seed(0)
     held = {name: torch.from_numpy(values) for name, values in catalogue(shape).items()}
-    made = TwoTower(ModelConfig(), shape, held)
+    made = TwoTower(ModelConfig(number_waves=4), shape, held)
     for weight in made.parameters():
         if weight.ndim:
             weight.data += 0.1 * torch.randn_like(weight)
