@@ -1,4 +1,4 @@
-"""Amazon Beauty and Sports, leave_last_out with full ranking: three seeds beside the baselines and published figures."""
+"""Amazon Beauty and Sports, leave_last_out, full ranking: three seeds beside baselines and published figures."""
 
 from dataclasses import replace
 
@@ -11,7 +11,8 @@ METRICS = ("ndcg@10", "recall@10", "hr@10", "mrr")
 SEEDS = range(3)
 SETS = {"s3rec_beauty": "Amazon Beauty", "s3rec_sports": "Amazon Sports and Outdoors"}
 PUBLISHED = {
-    "s3rec_beauty": "SASRec .0605 / .0318, S3-Rec .0647 / .0327, TIGER .0648 / .0384, ActionPiece .0775 / .0424, BSARec .1008 / .0611",
+    "s3rec_beauty": "SASRec .0605 / .0318, S3-Rec .0647 / .0327, TIGER .0648 / .0384, ActionPiece .0775 / .0424, "
+    "BSARec .1008 / .0611",
     "s3rec_sports": "SASRec .0350 / .0192, S3-Rec .0385 / .0204, TIGER .0400 / .0225, ActionPiece .0500 / .0264",
 }
 """HR@10 / NDCG@10 in the same protocol."""

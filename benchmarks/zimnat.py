@@ -23,8 +23,8 @@ def main() -> None:
     text = (
         "Five splits (`--set evaluation.seed=0` … `4`), each drawing 20 % of the customers independently: "
         f"{rows:,} test rows of {results['pooled']['customers']:,} distinct customers. Means with 95 % intervals, "
-        "bootstrapped over distinct customers; differences are paired. Fit times are means per split, on a machine that "
-        f"makes {speed:.0f} GFLOP/s in a float32 product of 2048³.\n\n" + markdown(results["pooled"], METRICS)
+        "bootstrapped over distinct customers; differences are paired. Fit times are means per split, on a machine "
+        f"that makes {speed:.0f} GFLOP/s in a float32 product of 2048³.\n\n" + markdown(results["pooled"], METRICS)
     )
     write("zimnat", "Zimnat insurance: which product is missing", text, results)
 
