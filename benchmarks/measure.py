@@ -73,7 +73,7 @@ def fit_and_test(
     that was stopped goes on.
     """
     read = load_config(config, overrides)
-    made = work / "made" / f"{_digest(read.model_dump_json(), lake.identity(), _code())}.path"
+    made = work / "made" / f"{digest(read.model_dump_json(), lake.identity(), code_digest())}.path"
     if not made.exists() or not Path(made.read_text()).exists():
         with progress_bar("Training") as progress:
             path = train(read, lake, work / "bundles", progress)
@@ -86,13 +86,14 @@ def fit_and_test(
     return read, bundle, replace(outcome, seconds={**outcome.seconds, MODEL: spent["features"] + spent["fit"]})
 
 
-def _code() -> str:
+def code_digest() -> str:
     """All of the code that makes a bundle, as one hash."""
     sources = sorted(path for part in ("recsys", "training") for path in (ROOT / part).rglob("*.py"))
-    return _digest(*(path.read_text(encoding="utf-8") for path in sources))
+    return digest(*(path.read_text(encoding="utf-8") for path in sources))
 
 
-def _digest(*texts: str) -> str:
+def digest(*texts: str) -> str:
+    """One hash of several texts."""
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
