@@ -65,7 +65,7 @@ def test_a_sample_of_customers_gives_the_examples_and_the_report_says_so(small_b
 
 
 def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: SmallBank, tmp_path: Path) -> None:
-    settings = [*QUICK, "training.epochs=3"]
+    settings = [*QUICK, "training.epochs=3", "adoption=null"]
     undisturbed = train(load_config("demo", settings), Lake.open(small_bank.lake), tmp_path / "calm", silent)
     out = tmp_path / "killed"
     sets = [word for key in settings for word in ("--set", key)]
