@@ -29,7 +29,7 @@ SETS = {
         "Amazon Beauty, described by tags",
         "s3rec_sequential",
         "beauty",
-        ("model.product_id_dropout=0.5", "model.dropout=0.4"),
+        ("model.product_id_dropout=0.5", "model.dropout=0.4", "training.epochs=5"),
     ),
 }
 """Title, folder, configuration, and what was changed in it on the validation products."""
