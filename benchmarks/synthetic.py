@@ -61,7 +61,7 @@ def _part(bundle: Bundle, lake: Lake, config: Config, part: Part) -> pl.DataFram
 def _inputs(rows: pl.DataFrame, bundle: Bundle) -> np.ndarray:
     """What the towers read, flat; the history as a count per product."""
     arrays = bundle.encoder.encode(rows)
-    row, _, index = bundle.encoder.flat_products(rows["history"])
+    row, index = bundle.encoder.flat_products(rows["history"])
     counts = np.zeros((rows.height, len(bundle.encoder.products) + FIRST), dtype=np.float32)
     np.add.at(counts, (row, index), 1)
     flat = [arrays[name] for name in ("categories", "numbers", "missing", "holdings") if name in arrays]

@@ -79,11 +79,11 @@ def adoption_rows(
 def first_acquired(rows: pl.DataFrame, encoder: Encoder, intervals: int) -> np.ndarray:
     """int8 [N, P] of `AdoptionExamples.first` from rows of `adoption_rows`."""
     first = np.full((rows.height, len(encoder.products)), intervals, dtype=np.int8)
-    row, _, index = encoder.flat_products(rows["targets"])
+    row, index = encoder.flat_products(rows["targets"])
     known = index >= FIRST
     told = rows["intervals"].filter(rows["intervals"].list.len() > 0).explode().to_numpy()
     first[row[known], index[known] - FIRST] = told[known]
-    row, _, index = encoder.flat_products(rows["holdings"])
+    row, index = encoder.flat_products(rows["holdings"])
     known = index >= FIRST
     first[row[known], index[known] - FIRST] = HELD
     return first

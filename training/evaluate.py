@@ -241,7 +241,7 @@ def group_of(lake: Lake, config: Config) -> str | None:
 
 def membership(lists: pl.Series, encoder: Encoder) -> sp.csr_matrix:
     """Lists of product ids [N] → float32 CSR [N, P] of ones in catalogue order; unknown products are left out."""
-    row, _, index = encoder.flat_products(lists)
+    row, index = encoder.flat_products(lists)
     known = index >= FIRST
     pairs = (row[known], index[known] - FIRST)
     matrix = sp.csr_matrix((np.ones(known.sum(), dtype=np.float32), pairs), shape=(len(lists), len(encoder.products)))

@@ -92,7 +92,7 @@ class Adoption:
     def asked(self, rows: pl.DataFrame, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
         """`probabilities` of the customers of these feature rows, NaN for products that they hold."""
         found = self.probabilities(vectors, index)
-        row, _, codes = self.encoder.flat_products(rows["holdings"])
+        row, codes = self.encoder.flat_products(rows["holdings"])
         count = len(self.product_rows)
         held = row * count + (codes.astype(np.int64) - FIRST)
         found[np.isin(np.arange(len(index))[:, None] * count + index, held[codes >= FIRST])] = np.nan
@@ -105,9 +105,7 @@ class Adoption:
         """
         place = pl.Series(range(rows.height), dtype=pl.Int64)
         row = ranked["customer_id"].replace_strict(rows["customer_id"], place, return_dtype=pl.Int64).to_numpy()
-        column = (
-            ranked["product_id"].replace_strict(self.encoder.product_index, return_dtype=pl.Int64).to_numpy() - FIRST
-        )
+        column = self.encoder.product_indices(ranked["product_id"]).astype(np.int64) - FIRST
         rank = ranked["rank"].to_numpy() - 1
         index = np.zeros((rows.height, int(rank.max(initial=0)) + 1), dtype=np.int64)
         index[row, rank] = column

@@ -206,7 +206,7 @@ class Recommender:
         """int64 [M, 2]: (row, column) of what each customer holds, by row; none where it may be recommended."""
         if not (self.exclude_held if exclude_held is None else exclude_held):
             return NOTHING
-        row, _, codes = self.encoder.flat_products(rows["holdings"])
+        row, codes = self.encoder.flat_products(rows["holdings"])
         known = codes >= FIRST
         return np.stack([row[known], codes[known].astype(np.int64) - FIRST], axis=1)
 

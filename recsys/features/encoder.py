@@ -174,17 +174,12 @@ class Encoder(BaseModel):
             product_tags=self.product.tag_words,
         )
 
-    @cached_property
-    def product_index(self) -> dict[str, int]:
-        """Product id → index (2…)."""
-        return {product: i for i, product in enumerate(self.products, start=FIRST)}
-
     def encode(self, rows: pl.DataFrame) -> dict[str, np.ndarray]:
         """Feature rows [N] → the customer arrays; see `ArrayShape`. A part with nothing to read is absent."""
         arrays = self.customer.encode(rows)
         shape = self.shape
         if shape.holdings:
-            row, _, codes = self.flat_products(rows["holdings"])
+            row, codes = self.flat_products(rows["holdings"])
             held = np.zeros((rows.height, shape.products), dtype=np.float32)
             held[row, codes] = 1.0
             arrays["holdings"] = held
@@ -198,19 +193,27 @@ class Encoder(BaseModel):
 
     def encode_products(self, products: pl.DataFrame) -> dict[str, np.ndarray]:
         """Rows of the products table [P] → the product arrays; a product outside the vocabulary has index 1."""
-        index = products["product_id"].replace_strict(self.product_index, default=UNKNOWN, return_dtype=pl.Int32)
         rows = _text_as_tags(products, self.product)
-        return {"product": index.to_numpy().astype(np.int32), **self.product.encode(rows, "product_")}
+        return {"product": self.product_indices(products["product_id"]), **self.product.encode(rows, "product_")}
 
-    def flat_products(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Lists of product ids [N] → flat (row, place in the list, index)."""
-        row, place, flat = _flatten(lists)
-        codes = flat.replace_strict(self.product_index, default=UNKNOWN, return_dtype=pl.Int32)
-        return row, place, codes.to_numpy()
+    def flat_products(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray]:
+        """Lists of product ids [N] → flat (row, index)."""
+        row, flat = _flatten(lists)
+        return row, self.product_indices(flat)
+
+    def product_indices(self, products: pl.Series) -> np.ndarray:
+        """int32 [N] product ids → indices, 1 for unknown; an enumeration is cast to twice as fast as a map is read."""
+        codes = products.cast(self._catalogue, strict=False).to_physical().cast(pl.Int32)
+        return (codes + FIRST).fill_null(UNKNOWN).to_numpy()
+
+    @cached_property
+    def _catalogue(self) -> pl.Enum:
+        return pl.Enum(list(self.products))
 
     def padded_products(self, lists: pl.Series, width: int | None = None) -> np.ndarray:
         """Lists of product ids [N] → int32 [N, width], left aligned, 0 after the end."""
-        row, place, codes = self.flat_products(lists)
+        row, codes = self.flat_products(lists)
+        place = _places(lists)
         width = width if width is not None else int(place.max(initial=0)) + 1
         padded = np.zeros((len(lists), width), dtype=np.int32)
         kept = place < width
@@ -218,16 +221,16 @@ class Encoder(BaseModel):
         return padded
 
     def _history(self, rows: pl.DataFrame) -> dict[str, np.ndarray]:
-        row, place, codes = self.flat_products(rows["history"])
-        lengths = rows["history"].list.len().to_numpy().astype(np.int64)
-        place = place + self.history - lengths[row]
+        row, codes = self.flat_products(rows["history"])
+        lengths = _lengths(rows["history"])
+        place = _places(rows["history"]) + self.history - lengths[row]
         kept = place >= 0
         row, place = row[kept], place[kept]
         kinds = {kind: i for i, kind in enumerate(self.kinds, start=FIRST)}
-        kind = _flatten(rows["history_kind"])[2].replace_strict(kinds, default=UNKNOWN, return_dtype=pl.Int32)
+        kind = _flatten(rows["history_kind"])[1].replace_strict(kinds, default=UNKNOWN, return_dtype=pl.Int32)
         arrays = {"history": codes[kept], "history_kind": kind.to_numpy()[kept]}
         if self.dated:
-            days = _flatten(rows["history_age"])[2].cast(pl.Float64).fill_null(1.0).to_numpy()[kept]
+            days = _flatten(rows["history_age"])[1].cast(pl.Float64).fill_null(1.0).to_numpy()[kept]
             arrays["history_age"] = 1 + np.floor(np.log2(days.clip(1))).clip(0, AGE_BUCKETS - 2).astype(np.int32)
         padded = {}
         for name, values in arrays.items():
@@ -332,12 +335,20 @@ def _indices(values: pl.Series, words: tuple[str | None, ...]) -> np.ndarray:
     return pl.select(pl.when(values.is_null()).then(FIRST).otherwise(codes)).to_series().cast(pl.Int32).to_numpy()
 
 
-def _flatten(lists: pl.Series) -> tuple[np.ndarray, np.ndarray, pl.Series]:
-    """Lists [N] → (row, place in the list, value), flat; empty and null lists give nothing."""
-    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
-    row = np.repeat(np.arange(len(lists)), lengths)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return row, place, lists.filter(pl.Series(lengths > 0)).explode()
+def _flatten(lists: pl.Series) -> tuple[np.ndarray, pl.Series]:
+    """Lists [N] → (row, value), flat; empty and null lists give nothing."""
+    lengths = _lengths(lists)
+    return np.repeat(np.arange(len(lists)), lengths), lists.filter(pl.Series(lengths > 0)).explode()
+
+
+def _places(lists: pl.Series) -> np.ndarray:
+    """The place of each flat value in its list, from 0."""
+    lengths = _lengths(lists)
+    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+
+
+def _lengths(lists: pl.Series) -> np.ndarray:
+    return lists.list.len().fill_null(0).to_numpy().astype(np.int64)
 
 
 def _signed_log(values: np.ndarray, scale: float) -> np.ndarray:
