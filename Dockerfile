@@ -15,7 +15,7 @@ COPY training training
 COPY serving serving
 COPY configs configs
 COPY data/catalog data/catalog
-RUN python -m venv "$ENVIRONMENT"
+RUN python -m venv --upgrade-deps "$ENVIRONMENT"
 RUN "$ENVIRONMENT/bin/python" -m pip install --quiet -c constraints.txt '.[serve]'
 
 FROM python:3.11-slim

@@ -35,7 +35,8 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     home = tmp_path_factory.mktemp("serving") / "environment"
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    variables = {**os.environ, "PATH": path, "ENVIRONMENT": str(home), "PIP_NO_COMPILE": "1"}
+    variables = {**os.environ, "PATH": path, "ENVIRONMENT": str(home)}
+    variables["PIP_NO_COMPILE"] = "0"  # pip's way to say --no-compile: what is imported here is compiled then
     for instruction, rest in first_stage():
         if instruction == "COPY":
             *sources, target = shlex.split(rest)
