@@ -1,8 +1,10 @@
 """The same configuration judged at several cuts: each sees its past only, and a stopped run goes on."""
 
 import json
+from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -42,11 +44,37 @@ def test_a_bundle_trained_until_a_day_equals_one_from_a_lake_that_ends_there(
     assert judged[0]["models"] == judged[1]["models"] and judged[0]["customers"] == judged[1]["customers"]
 
 
-def test_each_origin_has_its_figures_and_the_spread_over_them(small_bank: SmallBank, tmp_path: Path) -> None:
-    words = ["backtest", "demo", "--lake", str(small_bank.lake), "--out", str(tmp_path), "--origins", "2", "--json"]
+@dataclass(frozen=True)
+class Stopped:
+    """A backtest of two origins that was stopped at the second, and what the same one then gave."""
+
+    first: dict[Path, int]
+    """The files of the first origin's bundle as they were left, and when each was written."""
+    report: dict[str, Any]
+    progress: str
+
+
+@pytest.fixture(scope="module")
+def stopped(small_bank: SmallBank, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    lake, out = Lake.open(small_bank.lake), tmp_path_factory.mktemp("backtest")
+    at = origins(load_config("demo", [*QUICK, BASELINES]), lake, 2, None)
+
+    def stop_at_the_second(done: int, total: int, what: str) -> None:
+        if str(at[1].evaluation.until) in what:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        backtest(at, lake, out, stop_at_the_second)
+    first = {path: path.stat().st_mtime_ns for path in out.glob("demo-*/*")}
+    words = ["backtest", "demo", "--lake", str(small_bank.lake), "--out", str(out), "--origins", "2", "--json"]
     for key in (*QUICK, BASELINES):
         words += ["--set", key]
-    said = json.loads(CliRunner().invoke(application(words), words, catch_exceptions=False).stdout)
+    said = CliRunner().invoke(application(words), words, catch_exceptions=False)
+    return Stopped(first, json.loads(said.stdout), said.stderr)
+
+
+def test_each_origin_has_its_figures_and_the_spread_over_them(stopped: Stopped) -> None:
+    said = stopped.report
     assert [one["until"] for one in said["origins"]] == ["2024-10-01", "2025-01-01"]
     values = [one["models"]["two_tower"]["ndcg@5"]["value"] for one in said["origins"]]
     spread = said["models"]["two_tower"]["ndcg@5"]
@@ -56,23 +84,11 @@ def test_each_origin_has_its_figures_and_the_spread_over_them(small_bank: SmallB
     assert all(Path(one["bundle"]).is_dir() for one in said["origins"])
 
 
-def test_a_stopped_backtest_goes_on_where_it_was(small_bank: SmallBank, tmp_path: Path) -> None:
-    lake = Lake.open(small_bank.lake)
-    at = origins(load_config("demo", [*QUICK, BASELINES]), lake, 2, None)
-    reached = []
-
-    def stop_at_the_second(done: int, total: int, what: str) -> None:
-        if str(at[1].evaluation.until) in what:
-            raise KeyboardInterrupt
-        reached.append(what)
-
-    with pytest.raises(KeyboardInterrupt):
-        backtest(at, lake, tmp_path, stop_at_the_second)
-    assert reached
-    again: list[str] = []
-    report = backtest(at, lake, tmp_path, lambda done, total, what: again.append(what))
-    assert len(report["origins"]) == 2
-    assert not any(str(at[0].evaluation.until) in what for what in again)
+def test_a_stopped_backtest_goes_on_where_it_was(stopped: Stopped) -> None:
+    (bundle,) = {path.parent for path in stopped.first}
+    assert [Path(one["bundle"]) == bundle for one in stopped.report["origins"]] == [True, False]
+    assert stopped.first == {path: path.stat().st_mtime_ns for path in bundle.glob("*")}, "not made again"
+    assert "until 2025-01-01" in stopped.progress and "until 2024-10-01" not in stopped.progress
 
 
 def test_what_cannot_be_moved_in_time_is_refused(small_bank: SmallBank) -> None:

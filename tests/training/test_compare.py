@@ -12,6 +12,7 @@ from recsys.bundle import Bundle
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from tests.conftest import SmallBank
+from tests.training.reconfigured import reconfigured
 from training.compare import compare
 from training.config import load_config
 from training.evaluate import MODEL, outcome_on_test
@@ -62,8 +63,7 @@ def test_a_bundle_is_not_better_than_itself(small_bank: SmallBank) -> None:
 
 def test_other_questions_and_unknown_metrics_are_refused(small_bank: SmallBank, better: Path, tmp_path: Path) -> None:
     lake = Lake.open(small_bank.lake)
-    settings = [*QUICK, "training.epochs=1", "evaluation.horizon_days=60"]
-    other = Bundle.load(train(load_config("demo", settings), lake, tmp_path, silent))
+    other = reconfigured(Bundle.load(better), tmp_path, ["evaluation.horizon_days=60"])
     with pytest.raises(ConfigError, match=r"evaluation.horizon_days is 92 and 60"):
         compare(Bundle.load(better), other, lake, None, silent)
     with pytest.raises(ConfigError, match="--metric 'clicks': not one of"):

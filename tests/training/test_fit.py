@@ -21,6 +21,7 @@ from recsys.features.examples import cuts
 from recsys.lake.parts import MEMORY, PROGRAM, BucketReader, table_bytes
 from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import ROOT, SmallBank
+from tests.training.reconfigured import reconfigured
 from training.config import load_config
 from training.evaluate import evaluate, outcome_on_test
 from training.fit import train
@@ -68,19 +69,8 @@ def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: 
     settings = [*QUICK, "training.epochs=3", "adoption=null"]
     undisturbed = train(load_config("demo", settings), Lake.open(small_bank.lake), tmp_path / "calm", silent)
     out = tmp_path / "killed"
-    sets = [word for key in settings for word in ("--set", key)]
-    command = [
-        sys.executable,
-        "-m",
-        "recsys",
-        "train",
-        "demo",
-        "--lake",
-        str(small_bank.lake),
-        "--out",
-        str(out),
-        *sets,
-    ]
+    command = [sys.executable, "-m", "recsys", "train", "demo", "--lake", str(small_bank.lake), "--out", str(out)]
+    command += [word for key in settings for word in ("--set", key)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list(out.glob(".work-*/checkpoints/last.ckpt")) and process.poll() is None:
@@ -88,7 +78,8 @@ def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: 
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert list(out.glob(".work-*/checkpoints/last.ckpt")) and not list(out.glob("demo-*")), "killed in the middle"
+    finished = CliRunner().invoke(application(command[3:]), command[3:], catch_exceptions=False)
     assert Path(finished.stdout.splitlines()[-1]).name == undisturbed.name
 
 
@@ -162,8 +153,7 @@ def test_no_result_of_a_single_customer_is_in_the_bundle(small_bank: SmallBank) 
 
 
 def test_a_baseline_above_its_memory_is_reported_as_refused(small_bank: SmallBank, tmp_path: Path) -> None:
-    config = load_config("demo", [*QUICK, "evaluation.baseline_memory=1KiB", "adoption=null"])
-    bundle = Bundle.load(train(config, Lake.open(small_bank.lake), tmp_path, silent))
+    bundle = reconfigured(Bundle.load(small_bank.bundle), tmp_path, ["evaluation.baseline_memory=1KiB"])
     outcome = outcome_on_test(bundle, Lake.open(small_bank.lake), silent)
     assert "ease" not in outcome.metrics and "memory" in outcome.refused["ease"]
 

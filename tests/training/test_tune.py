@@ -166,7 +166,7 @@ def test_a_killed_search_goes_on_and_finds_what_an_undisturbed_one_finds(
     Path(f"{journal}.lock").touch()
     with journal.open("ab") as file:
         file.write(b'{"op_code":4,"half a li')
-    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    search(small_bank, tmp_path, 6)
     trials = trials_of(journal.parent)
     assert tried(trials) == tried(trials_of(found))
     assert [trial.state for trial in trials].count(TrialState.FAIL) == 1, "the one that was killed"
