@@ -19,19 +19,21 @@ LONGEST_FIRST = [
     "tests/test_serving_environment.py",
     "tests/training/test_fit.py",
     "tests/test_end_to_end.py",
-    "tests/training/test_tune.py",
-    "tests/lake/test_object_store.py",
     "notebooks/walkthrough.ipynb",
-    "tests/training/test_backtest.py",
+    "tests/lake/test_object_store.py",
     "tests/lake/test_update.py",
-    "tests/training/test_compare.py",
-    "tests/training/test_adoption.py",
+    "tests/training/test_backtest.py",
+    "tests/training/test_tune.py",
     "tests/lake/test_append.py",
+    "tests/test_wheel.py",
+    "tests/training/test_given.py",
+    "tests/training/test_adoption.py",
     "tests/training/test_tune_postgres.py",
+    "tests/training/test_compare.py",
 ]
 """The files that take longest, one worker each: begun last, one of them would keep the others waiting for its end.
 
-The first needs nothing that workers share before a minute has passed, so the second makes the small bank meanwhile.
+The first has an environment to install before it needs the small bank, which the second makes meanwhile.
 """
 
 
