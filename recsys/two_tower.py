@@ -37,6 +37,10 @@ class ModelConfig(BaseModel):
     """A score of its own for each product, started at its log popularity: more hits, less coverage."""
     share_products: bool = True
     """One table for the products to recommend and the products in holdings and history."""
+    spectral_start: bool = False
+    """Start the product table from the leading `dim` directions of which products come together, instead of small and
+    random (see `training.spectral`): for unordered sets from a large catalogue, with a `dim` of 256 or more. Ordered
+    sequences lost by it."""
     number_waves: int = Field(0, ge=0)
     """Waves of learned frequency and phase at which each number is read beside its plain value, so that thresholds and
     seasons in it can be found (periodic activations, Gorishniy et al. 2022, arXiv 2203.05556); 0 for none."""

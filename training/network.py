@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from recsys.errors import DataError
@@ -19,6 +21,7 @@ from recsys.progress import Progress
 from recsys.two_tower import ModelConfig, TwoTower
 from training.batches import Batch, Epochs, Examples
 from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
+from training.spectral import spectral_table
 
 _VALIDATION_CELLS = 1 << 24
 """Scores held at once in validation: 64 MiB."""
@@ -76,7 +79,11 @@ def fit_two_tower(
         shares = (counts + 1) / (counts + 1).sum()
         catalogue = {name: torch.from_numpy(np.array(values)) for name, values in products.items()}
         two_tower = TwoTower(model, shape, catalogue, shares.log().float())
-        return run_fit(
+        started = time.perf_counter()
+        if model.spectral_start:
+            _start(two_tower, examples, seed, threads, progress)
+        started = time.perf_counter() - started
+        fitted = run_fit(
             Ranking(two_tower, loss, training, shares.float(), held_out),
             Epochs(examples, training.batch_size, seed, max(1, training.shuffle // examples.row_bytes)),
             training,
@@ -87,6 +94,7 @@ def fit_two_tower(
             on_epoch=on_epoch,
             stop_after=stop_after,
         )
+    return replace(fitted, seconds=fitted.seconds + started)
 
 
 class Ranking:
@@ -124,6 +132,17 @@ class Ranking:
             scores = (self.model.customer(arrays, table) @ products).cpu().numpy()
             total += _metric(self.metric, scores, batch["targets"], batch["excluded"]).sum()
         return float(total / len(self.validation))
+
+
+def _start(model: TwoTower, examples: Examples, seed: int, threads: int, progress: Progress | None) -> None:
+    """Give the product table its spectral start; what is unknown keeps its own."""
+    if progress is not None:
+        progress(0, 1, "which products come together")
+    with threadpool_limits(threads, "blas"):
+        table = spectral_table(examples, model.shape.products, model.config.dim, seed)
+    known = torch.from_numpy(table.any(axis=1))
+    with torch.no_grad():
+        model.ids.weight[known] = torch.from_numpy(table)[known]
 
 
 def _metric(name: str, scores: np.ndarray, targets: Tensor, excluded: Tensor) -> np.ndarray:

@@ -19,7 +19,12 @@ from training.preflight import preflight
 
 PEOPLE = 600
 SETTINGS = ["model.dim=24", "training.epochs=3", "training.batch_size=64", "training.learning_rate=0.02", "threads=1"]
-SETTINGS += ["evaluation.baselines=[popularity]", "evaluation.bootstrap=100", "loss.negatives=512"]
+SETTINGS += [
+    "model.spectral_start=false",
+    "evaluation.baselines=[popularity]",
+    "evaluation.bootstrap=100",
+    "loss.negatives=512",
+]
 
 
 def silent(done: int, total: int, what: str) -> None:
