@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from recsys.features.encoder import FIRST, UNKNOWN, ArrayShape
-from recsys.two_tower import ModelConfig, TwoTower, small_linear
+from recsys.layers import small_linear
+from recsys.two_tower import ModelConfig, TwoTower
 
 
 class AdoptionModel(nn.Module):

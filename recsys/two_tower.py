@@ -12,6 +12,10 @@ from torch import Tensor, nn
 
 from recsys.errors import DataError
 from recsys.features.encoder import FIRST, UNKNOWN, ArrayShape
+from recsys.layers import HistoryPooling, HoldingsPooling, small_linear, small_table
+
+SPARSE_ROWS = 50_000
+"""Of a larger product table a batch of the sampled loss reads the rows that it names, and these alone are learned."""
 
 
 class ModelConfig(BaseModel):
@@ -83,6 +87,8 @@ class TwoTower(nn.Module):
 
     def forward(self, arrays: dict[str, Tensor], columns: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Vectors of the customers [N, D] and of the catalogue, or of its `columns`, [P, D]; attributes read once."""
+        if columns is not None and self.shape.products > SPARSE_ROWS:
+            return self._forward_named(arrays, columns)
         catalogue = self.catalogue()
         content = self.product_tower.content(catalogue)
         index = catalogue["product"]
@@ -91,12 +97,30 @@ class TwoTower(nn.Module):
             index, content = index[columns], None if content is None else content[columns]
         return customers, self._products(index, content)
 
+    def _forward_named(self, arrays: dict[str, Tensor], columns: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, on a table of the products that the batch names; the gradients of the id tables are sparse."""
+        lists: dict[str, Tensor] = {name: arrays[name] for name in ("history", "held") if name in arrays}
+        reserved = torch.arange(FIRST, device=columns.device)
+        named = torch.unique(torch.cat([reserved, columns + FIRST, *(values.flatten() for values in lists.values())]))
+        catalogue = {name: values[named[FIRST:] - FIRST] for name, values in self.catalogue().items()}
+        content = self.product_tower.content(catalogue)
+        ids = nn.functional.embedding(named, self.ids.weight, sparse=True)
+        own = self.customer_tower.own_ids
+        held = ids if own is None else nn.functional.embedding(named, own.weight, sparse=True)
+        rows = {name: torch.searchsorted(named, values) for name, values in lists.items()}
+        if "held" in rows:
+            rows["held_row"] = rows.pop("held")
+        customers = self.customer(arrays | rows, _described(held, content))
+        row = torch.searchsorted(named, columns + FIRST)
+        content = None if content is None else content[row - FIRST]
+        return customers, self._products(columns + FIRST, content, ids, row)
+
     def held_table(self, content: Tensor | None = None) -> Tensor:
         """[P + 2, dim] what each product index is worth in holdings and history; `content` is the catalogue's."""
         ids = self.ids.weight if self.customer_tower.own_ids is None else self.customer_tower.own_ids.weight
         if content is None:
             content = self.product_tower.content(self.catalogue())
-        return ids if content is None else torch.cat([ids[:FIRST], ids[FIRST:] + content])
+        return _described(ids, content)
 
     def customer(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
         """Customer arrays (see `ArrayShape`) and `held_table()` → [N, D]."""
@@ -110,8 +134,10 @@ class TwoTower(nn.Module):
         """Product arrays → [P, D]; index 1, a product outside the vocabulary, is known by its attributes."""
         return self._products(arrays["product"], self.product_tower.content(arrays))
 
-    def _products(self, index: Tensor, content: Tensor | None) -> Tensor:
-        vector, bias = self.product_tower(index, content, self.ids.weight)
+    def _products(
+        self, index: Tensor, content: Tensor | None, ids: Tensor | None = None, row: Tensor | None = None
+    ) -> Tensor:
+        vector, bias = self.product_tower(index, content, self.ids.weight if ids is None else ids, row)
         vector = _normalise(vector)
         return vector if bias is None else torch.cat([vector, bias], dim=1)
 
@@ -129,7 +155,7 @@ class CustomerTower(nn.Module):
         self.held = HoldingsPooling(shape, log_popularity) if shape.held else None
         separate = not config.share_products and (shape.holdings or shape.held or shape.history)
         self.own_ids = small_table(shape.products, config.dim) if separate else None
-        self.history = HistoryPooling(config, shape) if shape.history else None
+        self.history = HistoryPooling(config.dim, shape) if shape.history else None
         self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.layers)))
 
     def forward(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
@@ -141,98 +167,10 @@ class CustomerTower(nn.Module):
             held = arrays["holdings"]
             found += [self.holdings(held), held @ table]
         if self.held is not None:
-            found.append(self.held(arrays["held"], table))
+            found.append(self.held(arrays["held"], table, arrays.get("held_row")))
         if self.history is not None:
             found.append(self.history(arrays, table))
         return self.blocks(self.dropout(_total(found)))
-
-
-class HoldingsPooling(nn.Module):
-    """What a customer holds of a large catalogue, [N, dim]: a weighted mean of the products' rows, zeros for nothing.
-
-    Each product has a learned weight that starts at 1 / √(its popularity), as in LightGCN (He et al., SIGIR 2020,
-    equation 3): what few hold says more about who holds it.
-    """
-
-    def __init__(self, shape: ArrayShape, log_popularity: Tensor | None) -> None:
-        super().__init__()
-        self.log_weight = nn.Embedding(shape.products, 1)
-        nn.init.zeros_(self.log_weight.weight)
-        if log_popularity is not None:
-            with torch.no_grad():
-                self.log_weight.weight[FIRST:, 0] = -0.5 * (log_popularity - log_popularity.mean())
-
-    def forward(self, held: Tensor, table: Tensor) -> Tensor:
-        """Product indices int32 [N, H], 0 for none, and the table of held products [P + 2, dim] → [N, dim]."""
-        weight = self.log_weight(held)[:, :, 0].exp() * (held != 0)
-        if self.training:  # the padding of a batch is far longer than what it holds
-            total = weight.sum(dim=1, keepdim=True)
-            mean = nn.functional.embedding_bag(held, table, mode="sum", per_sample_weights=weight, padding_idx=0)
-            return mean / total.clamp(min=1e-9)
-        weight = weight[:, None, :]
-        total = weight @ torch.ones_like(weight).transpose(1, 2)
-        return ((weight @ nn.functional.embedding(held, table)) / total.clamp(min=1e-9))[:, 0]
-
-
-_RECENCY = 0.3
-"""Fall of a log weight per step into the past (of position, or of log2 days), before anything is learned."""
-_MOST_PAIRS = 1 << 16
-"""Largest table of (kind, product) pairs."""
-
-
-class HistoryPooling(nn.Module):
-    """What the history says, [N, dim]: a mean over its products, and where events have kinds, a sum over its events.
-
-    The mean's weights are learned for position, kind and age. The sum knows each pair of kind and product and lets
-    every event count by a weight for kind and age: three views weigh more than one, which a mean cannot say.
-    A customer without history gets zeros.
-    """
-
-    def __init__(self, config: ModelConfig, shape: ArrayShape) -> None:
-        super().__init__()
-        self.position = nn.Parameter(-_RECENCY * torch.arange(shape.history - 1, -1, -1.0))
-        several = shape.kinds > FIRST + 1
-        self.kind = small_table(shape.kinds, config.dim) if several else None
-        self.kind_weight = nn.Embedding(shape.kinds, 1) if several else None
-        self.age = small_table(shape.ages, config.dim) if shape.ages else None
-        self.age_weight = nn.Embedding(shape.ages, 1) if shape.ages else None
-        for weight in (self.kind_weight, self.age_weight):
-            if weight is not None:
-                nn.init.zeros_(weight.weight)
-        counted = several and shape.kinds * shape.products <= _MOST_PAIRS
-        self.products = shape.products
-        self.pairs = small_table(shape.kinds * shape.products, config.dim) if counted else None
-        falling = -_RECENCY * torch.arange(float(max(shape.ages, 1))).repeat(max(shape.kinds, 1), 1)
-        self.decay = nn.Parameter(falling) if counted else None
-
-    def forward(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
-        """history, history_kind, history_age int32 [N, L] → [N, dim]."""
-        mean = self._mean(arrays, table)
-        if self.pairs is None or self.decay is None:
-            return mean
-        return mean + self._sum(arrays, self.pairs, self.decay)
-
-    def _sum(self, arrays: dict[str, Tensor], pairs: nn.Embedding, decay: Tensor) -> Tensor:
-        history, kind = arrays["history"], arrays["history_kind"]
-        age = arrays["history_age"] if "history_age" in arrays else torch.zeros_like(kind)
-        weight = nn.functional.embedding(kind * decay.shape[1] + age, decay.reshape(-1, 1))[:, :, 0].exp()
-        weight = weight * (history != 0)
-        return (weight[:, None, :] @ pairs(kind * self.products + history))[:, 0]
-
-    def _mean(self, arrays: dict[str, Tensor], table: Tensor) -> Tensor:
-        history = arrays["history"]
-        events = nn.functional.embedding(history, table)
-        logits = self.position
-        for values, weights, name in (
-            (self.kind, self.kind_weight, "history_kind"),
-            (self.age, self.age_weight, "history_age"),
-        ):
-            if values is not None and weights is not None:
-                events = events + values(arrays[name])
-                logits = logits + weights(arrays[name])[:, :, 0]
-        present = history != 0
-        weight = torch.softmax(torch.where(present, logits, -1e9), dim=-1) * present
-        return (weight[:, None, :] @ events)[:, 0]
 
 
 class ProductTower(nn.Module):
@@ -260,12 +198,18 @@ class ProductTower(nn.Module):
         """Product arrays → what the attributes say [P, dim], None without attributes."""
         return self.attributes(arrays) if self.attributes.any else None
 
-    def forward(self, index: Tensor, content: Tensor | None, ids: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Product index [P], what the attributes say [P, dim], table of ids [P + 2, dim] → [P, dim], [P, 1]."""
+    def forward(
+        self, index: Tensor, content: Tensor | None, ids: Tensor, row: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Product index [P], what the attributes say [P, dim], table of ids [P + 2, dim] → [P, dim], [P, 1].
+
+        `row` [P] are the products' rows of `ids` where it is a part of the table, its first two rows being the same.
+        """
+        row = index if row is None else row
         if self.training and self.id_dropout:
             lost = torch.rand(index.shape, device=index.device) < self.id_dropout
-            index = torch.where(lost, UNKNOWN, index)
-        vector = nn.functional.embedding(index, ids)
+            index, row = torch.where(lost, UNKNOWN, index), torch.where(lost, UNKNOWN, row)
+        vector = nn.functional.embedding(row, ids)
         if content is not None:
             vector = vector + content
         return vector, self.bias(index) if self.bias is not None else None
@@ -331,24 +275,13 @@ class Waves(nn.Module):
         return (8 * part * (1 - 2 * part.abs())).flatten(1)
 
 
+def _described(ids: Tensor, content: Tensor | None) -> Tensor:
+    """Rows of ids, the first two of no product, and what the attributes of the others say → their sum."""
+    return ids if content is None else torch.cat([ids[:FIRST], ids[FIRST:] + content])
+
+
 def _total(parts: list[Tensor]) -> Tensor:
     return sum(parts[1:], start=parts[0])
-
-
-def small_table(rows: int, dim: int) -> nn.Embedding:
-    """An embedding that starts small: Adam then turns directions in the first steps (measured)."""
-    table = nn.Embedding(rows, dim)
-    nn.init.normal_(table.weight, std=0.02)
-    return table
-
-
-def small_linear(inputs: int, dim: int, bias: bool = True) -> nn.Linear:
-    """A linear map whose output starts as small as an embedding, so that no part drowns another in the first steps."""
-    layer = nn.Linear(inputs, dim, bias=bias)
-    nn.init.normal_(layer.weight, std=0.02 / math.sqrt(inputs))
-    if bias:
-        nn.init.zeros_(layer.bias)
-    return layer
 
 
 class ResidualBlock(nn.Module):

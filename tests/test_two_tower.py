@@ -207,3 +207,34 @@ def test_tags_mean_the_same_in_training_and_after() -> None:
     arrays["tags"][0] = 0
     attributes = tower.customer_tower.attributes
     torch.testing.assert_close(attributes.train()(arrays), attributes.eval()(arrays))
+
+
+@pytest.mark.parametrize("share", [True, False], ids=["one table", "two tables"])
+@pytest.mark.parametrize("attributes", [True, False], ids=["with attributes", "without"])
+def test_a_large_table_is_read_by_the_rows_that_a_batch_names(
+    monkeypatch: pytest.MonkeyPatch, attributes: bool, share: bool
+) -> None:
+    """The same vectors and gradients as from the whole table, those of the id tables sparse."""
+    lists = replace(EVERYTHING if attributes else NO_ATTRIBUTES, holdings=False, held=4, kinds=3)
+    built = model(lists, dropout=0.0, product_id_dropout=0.0, share_products=share)
+    arrays = customers(lists, rows=3)
+    arrays["held"] = torch.tensor([[2, 9, 0, 0], [0, 0, 0, 0], [1, 5, 6, 11]], dtype=torch.int32)
+    columns, found = torch.tensor([0, 4, 9]), []
+    for limit in (1_000, 0):
+        monkeypatch.setattr("recsys.two_tower.SPARSE_ROWS", limit)
+        built.zero_grad()
+        vectors = built.train()(arrays, columns)
+        (vectors[0] @ vectors[1].T).square().sum().backward()
+        found.append((vectors, {name: p.grad for name, p in built.named_parameters() if p.grad is not None}))
+    (whole, dense), (named, sparse) = found
+    for a, b in zip(whole, named, strict=True):
+        torch.testing.assert_close(a, b)
+    assert {name for name, gradient in sparse.items() if gradient.is_sparse} == {
+        "ids.weight",
+        *([] if share else ["customer_tower.own_ids.weight"]),
+    }
+    assert dense.keys() == sparse.keys()
+    for name, gradient in dense.items():
+        torch.testing.assert_close(gradient, sparse[name].to_dense(), msg=name)
+    seen = set(arrays["history"].flatten().tolist()) | set(arrays["held"].flatten().tolist()) | {0, 1, 2, 6, 11}
+    assert set(sparse["ids.weight"].coalesce().indices()[0].tolist()) == seen

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from recsys.errors import ConfigError
 from recsys.progress import Progress
 from training.batches import Epochs
+from training.optimizer import SparseAdamW, clip_gradients
 
 LAST, BEST = "last.ckpt", "best.pt"
 Model = TypeVar("Model", bound=nn.Module)
@@ -121,12 +123,13 @@ def run_fit(
             on_epoch(record)
     epochs.epoch = lambda: loop.current_epoch
     if not loop.finished:
-        _trainer(loop.epochs, training).fit(
-            loop,
-            train_dataloaders=epochs,
-            ckpt_path=directory / LAST if loop.history else None,
-            weights_only=True,
-        )
+        with _interrupted_as_usual():
+            _trainer(loop.epochs, training).fit(
+                loop,
+                train_dataloaders=epochs,
+                ckpt_path=directory / LAST if loop.history else None,
+                weights_only=True,
+            )
     task.model.load_state_dict(torch.load(directory / BEST, map_location="cpu", weights_only=True))
     return FitResult(
         model=task.model.cpu().eval(),
@@ -176,10 +179,14 @@ class Loop(lightning.LightningModule):
             {"params": decayed, "weight_decay": config.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
-        optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        optimizer = SparseAdamW(groups, lr=config.learning_rate, fused=True)
         total = config.epochs * self.steps
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, total, config.warmup))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        """Lightning's own cannot read sparse gradients."""
+        clip_gradients(self.model.parameters(), self.training_config.gradient_clip)
 
     def on_train_epoch_start(self) -> None:
         """Dropout and sampling of an epoch depend on seed and epoch alone, so a resumed fit draws the same."""
@@ -269,13 +276,23 @@ def _trainer(epochs: int, training: TrainingConfig) -> lightning.Trainer:
         accelerator=training.accelerator,
         devices=1,
         max_epochs=epochs,
-        gradient_clip_val=training.gradient_clip,
         deterministic=True,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+
+
+@contextmanager
+def _interrupted_as_usual() -> Iterator[None]:
+    """KeyboardInterrupt for Ctrl-C: Lightning makes a silent exit of it, and is deaf to the next one from then on."""
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        signal.signal(signal.SIGINT, handler)
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

@@ -80,15 +80,19 @@ def fit_recommender(
     config: Config, data: Prepared, directory: Path, progress: Progress, on_epoch: OnEpoch | None = None
 ) -> FitResult[TwoTower]:
     """Fit the configuration's two-tower model; `directory` gets the checkpoints, `on_epoch` each epoch's record."""
-    held_out = data.held_out
-    most = min(VALIDATION_ROWS, max(1, VALIDATION_SCORES // len(data.encoder.products)))
-    sample = np.sort(np.random.default_rng(config.seed).permutation(len(held_out.weights))[:most])
+    held_out, sample = data.held_out, judging_rows(config, data)
     validation = {
         "arrays": {name: values[sample] for name, values in held_out.arrays.items()},
         "targets": held_out.targets[sample],
         "excluded": held_out.excluded[sample],
     }
     return _fit(config, data, data.learning, validation, directory, progress, on_epoch)
+
+
+def judging_rows(config: Config, data: Prepared) -> np.ndarray:
+    """int [V] the rows of `data.held_out` that each epoch is judged by, ascending: all, or a sample drawn by `seed`."""
+    most = min(VALIDATION_ROWS, max(1, VALIDATION_SCORES // len(data.encoder.products)))
+    return np.sort(np.random.default_rng(config.seed).permutation(len(data.held_out.weights))[:most])
 
 
 def prepare_refit(

@@ -87,6 +87,26 @@ def test_a_checkerboard_of_lists_is_learned(tmp_path: Path) -> None:
     np.testing.assert_allclose(vectors, shuffled, atol=1e-5, err_msg="a set has no order")
 
 
+def test_a_large_table_is_learned_row_by_row_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("recsys.two_tower.SPARSE_ROWS", PRODUCTS)
+    lists = {**as_lists(checkerboard()), "validation": as_lists(checkerboard(60, seed=1))}
+    settings = lists | {
+        "shape": replace(SHAPE, holdings=False, held=PRODUCTS // 2 + 2),
+        "training": {"epochs": 15},
+        "loss": LossConfig(memory=0, negatives=4),
+    }
+
+    def kill(done: int, total: int, what: str) -> None:
+        if done == 15:
+            raise KeyboardInterrupt  # as Ctrl-C does: Lightning's own way out, an exit, would hide it
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "killed", progress=kill, **settings)
+    resumed, whole = fit(tmp_path / "killed", **settings), fit(tmp_path / "whole", **settings)
+    assert whole.metric == 1.0
+    assert same_weights(whole, resumed)
+
+
 def test_a_new_product_ranks_from_its_attributes(tmp_path: Path) -> None:
     """Products are even or odd by their category alone; one that was never seen goes to customers of its kind."""
     products = {
