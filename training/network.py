@@ -21,7 +21,7 @@ from recsys.progress import Progress
 from recsys.two_tower import ModelConfig, TwoTower
 from training.batches import Batch, Epochs, Examples
 from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
-from training.spectral import spectral_table
+from training.spectral import spectral_table, tag_table
 
 _VALIDATION_CELLS = 1 << 24
 """Scores held at once in validation: 64 MiB."""
@@ -80,6 +80,8 @@ def fit_two_tower(
         catalogue = {name: torch.from_numpy(np.array(values)) for name, values in products.items()}
         two_tower = TwoTower(model, shape, catalogue, shares.log().float())
         started = time.perf_counter()
+        if model.tag_start:
+            _start_tags(two_tower, seed, threads)
         if model.spectral_start:
             _start(two_tower, examples, seed, threads, progress)
         started = time.perf_counter() - started
@@ -143,6 +145,18 @@ def _start(model: TwoTower, examples: Examples, seed: int, threads: int, progres
     known = torch.from_numpy(table.any(axis=1))
     with torch.no_grad():
         model.ids.weight[known] = torch.from_numpy(table)[known]
+
+
+def _start_tags(model: TwoTower, seed: int, threads: int) -> None:
+    """Give the tags of products a start from which products have them; tags that none has keep their own."""
+    table, tags = model.product_tower.attributes.tags, model.catalogue().get("product_tags")
+    if table is None or tags is None:
+        return
+    with threadpool_limits(threads, "blas"):
+        start = tag_table(tags.numpy(), table.num_embeddings, table.embedding_dim, seed)
+    known = torch.from_numpy(start.any(axis=1))
+    with torch.no_grad():
+        table.weight[known] = torch.from_numpy(start)[known]
 
 
 def _metric(name: str, scores: np.ndarray, targets: Tensor, excluded: Tensor) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The spectral start: its formula, its reading of the arrays, and what a fit gains from it."""
+"""The spectral starts: their formulas, the reading of the arrays, and what a fit gains from it."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from tests.training.test_network import CUSTOMERS, PRODUCTS, SHAPE, as_lists, ch
 from training import spectral
 from training.batches import Examples
 from training.loop import FitResult
-from training.spectral import LENGTH, spectral_table
+from training.spectral import LENGTH, spectral_table, tag_table
 
 WIDTH = PRODUCTS + 2
 
@@ -80,3 +80,39 @@ def test_one_short_epoch_is_enough_with_it_and_a_finished_fit_stays(tmp_path: Pa
     assert helped.metric == 1.0 > random.metric
     assert same_weights(helped, again)
     assert torch.equal(with_start("a", True).model.ids.weight, helped.model.ids.weight)
+
+
+def test_products_with_the_same_tags_start_alike_by_how_rare_these_are() -> None:
+    """In full rank the mean over a product's tags is its tf-idf row, turned and scaled: cosines are the same."""
+    rng = np.random.default_rng(1)
+    has = rng.random((40, 9)) < np.linspace(0.1, 0.7, 9)
+    has[:, 8] = True
+    tags = np.zeros((40, 9), dtype=np.int32)
+    for row, words in enumerate(has):
+        named = 2 + np.flatnonzero(words)
+        tags[row, : len(named)] = rng.permutation(named)
+    table = tag_table(tags, words=12, dim=16, seed=0)
+    assert table.shape == (12, 16) and table.dtype == np.float32
+    assert not table[:2].any() and not table[11].any(), "padding, unknown, and a tag that no product has"
+    found = np.stack([table[row[row > 0]].mean(axis=0) for row in tags])
+    np.testing.assert_allclose(cosines(found), cosines(has * np.log1p(40 / has.sum(axis=0))), atol=1e-4)
+    assert np.linalg.norm(found, axis=1).mean() == pytest.approx(0.3, rel=1e-5)
+
+
+def cosines(rows: np.ndarray) -> np.ndarray:
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+def test_a_fit_starts_its_tags_there_if_asked(tmp_path: Path) -> None:
+    tags = np.array([[2 + product % 2, 4 + product // 4] for product in range(PRODUCTS)], dtype=np.int32)
+    products = {"product": np.arange(2, WIDTH, dtype=np.int32), "product_tags": tags}
+    shape = replace(SHAPE, product_tags=7)
+    near = {}
+    for on in (True, False):
+        model = ModelConfig(dim=16, layers=0, dropout=0.0, tag_start=on)
+        short = {"epochs": 1, "learning_rate": 1e-5}
+        fitted = fit(tmp_path / str(on), model=model, training=short, shape=shape, products=products)
+        found = fitted.model.product_tower.attributes.tags.weight.detach().numpy()
+        near[on] = np.abs(found - tag_table(tags, 7, 16, seed=0))[2:].max()
+    assert near[True] < 1e-3 < near[False]
