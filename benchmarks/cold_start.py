@@ -29,12 +29,23 @@ SETS = {
         "Amazon Beauty, described by tags",
         "s3rec_sequential",
         "beauty",
-        ("model.product_id_dropout=0.5", "model.dropout=0.4", "training.epochs=5"),
+        (
+            "evaluation.refit=true",
+            "model.product_id_dropout=0.5",
+            "model.tag_start=true",
+            "model.dropout=0.4",
+            "training.epochs=5",
+        ),
     ),
 }
-"""Title, folder, configuration, and what was changed in it on the validation products."""
+"""Title, folder, configuration, and what was changed in it: settings by the tenth for tuning; refitted on validation,
+since content-kNN, which has nothing to fit, reads the latest events, too."""
 SHARE = 10
-"""One product in so many is held out for the test, another for validation."""
+"""One product in so many is held out."""
+TENTHS = (0, 2, 3, 4, 5)
+"""Which tenths of the products, in a drawn order, are held out for the test, one after the other."""
+TUNING_TENTH = 1
+METRICS = ("recall@10", "ndcg@10")
 SEEN = 100
 """Latest events that content-kNN reads."""
 CUSTOMERS = 5000
@@ -57,37 +68,72 @@ def main() -> None:
     parser.add_argument("--only", choices=SETS, help="run one of the sets alone")
     judged = "judge on the validation products and customers, for tuning; writes nothing"
     parser.add_argument("--validate", action="store_true", help=judged)
+    parser.add_argument(
+        "--tenths", type=int, default=len(TENTHS), help="how many tenths of the products to hold out in turn (5)"
+    )
     options = parser.parse_args()
     results, sections = {}, []
     for catalog, (title, folder, name, changes) in SETS.items():
         if options.only in (None, catalog):
             lake = imported(catalog, options.datasets, folder, options.work)
-            results[catalog] = _measure(
-                lake, load_config(name, [*changes, *options.set]), options.work, options.validate
-            )
+            config = load_config(name, [*changes, *options.set])
+            results[catalog] = measured(lake, config, options.work, options.tenths, options.validate)
             sections.append(f"## {title}\n\n{_text(results[catalog])}")
             print(sections[-1])
     if not options.validate:
         write("cold_start", "Cold products and cold customers", _INTRODUCTION + "\n\n".join(sections), results)
 
 
-def _measure(lake: Lake, config: Config, work: Path, validate: bool) -> dict[str, Any]:
+def measured(lake: Lake, config: Config, work: Path, tenths: int, validate: bool = False) -> dict[str, Any]:
+    """Every model on the unseen products of each tenth, all of their customers together; cold customers of the first.
+
+    With `validate`, the products that are asked for are those of the tenth for tuning.
+    """
     products = lake.read("products").sort("product_id")
     drawn = products["product_id"].to_numpy()[np.random.default_rng(0).permutation(products.height)]
     size = products.height // SHARE
-    test, validation = (pl.Series(sorted(drawn[i * size : (i + 1) * size])) for i in range(2))
-    both = pl.concat([test, validation])
-    hidden = both if validate else test
-    warm = _without(lake, hidden, work / f"{lake.source}-warm{'-validation' if validate else ''}")
-    with progress_bar("Training") as progress:
-        bundle = Bundle.load(train(config, warm, work / "bundles", progress))
+    runs = []
+    for number in TENTHS[:tenths]:
+        test, tuning = (pl.Series(sorted(drawn[i * size : (i + 1) * size])) for i in (number, TUNING_TENTH))
+        hidden = pl.concat([test, tuning]) if validate else test
+        without = f"{number}-{TUNING_TENTH}" if validate else f"{number}"
+        warm = _without(lake, hidden, work / f"{lake.source}-without-{without}")
+        with progress_bar(f"Training without tenth {number}") as progress:
+            bundle = Bundle.load(train(config, warm, work / "bundles", progress))
+        runs.append(_run(lake, warm, config, bundle, products, (test, tuning), validate, few=not runs))
+    customers = np.concatenate([run["customers"] for run in runs])
+    found = {
+        model: {metric: np.concatenate([run["metrics"][model][metric] for run in runs]) for metric in METRICS}
+        for model in runs[0]["metrics"]
+    }
+    return {
+        "products": size * len(runs),
+        "customers": len(np.unique(customers)),
+        "content_knn": [run["content_knn"] for run in runs],
+        "each": [{name: float(m[METRICS[0]].mean()) for name, m in run["metrics"].items()} for run in runs],
+        "cold": _judged(found, customers, config),
+        "few": runs[0]["few"],
+    }
+
+
+def _run(
+    lake: Lake,
+    warm: Lake,
+    config: Config,
+    bundle: Bundle,
+    products: pl.DataFrame,
+    held_out: tuple[pl.Series, pl.Series],
+    validate: bool,
+    few: bool,
+) -> dict[str, Any]:
+    """A bundle that was trained without the products of the test, `held_out[0]`; content-kNN learns from the others."""
+    test, tuning = held_out
     recommender = Recommender(bundle, config.threads)
     counts = word_counts(products, bundle.definition.product_attributes)
     index = {product: i for i, product in enumerate(products["product_id"])}
-
-    learned = _question(lake, config, recommender, "validation", both, validation)
-    knn = _tuned(counts, index, learned, validation)
-    cold = validation if validate else test
+    learned = _question(lake, config, recommender, "validation", pl.concat([test, tuning]), tuning)
+    knn = _tuned(counts, index, learned, tuning)
+    cold = tuning if validate else test
     asked = learned if validate else _question(lake, config, recommender, "test", test, test)
     place = np.array([index[p] for p in cold])
     scores = {
@@ -95,9 +141,12 @@ def _measure(lake: Lake, config: Config, work: Path, validate: bool) -> dict[str
         "popularity": np.tile(_likely(warm, config, counts, index, place), (asked.rows.height, 1)),
         "content_knn": knn.scores(_histories(asked, index), place),
     }
-    found = _judged(scores, np.ones((asked.rows.height, len(cold)), bool), _targets(asked, cold), config)
-    result = {"products": len(cold), "customers": asked.rows.height, "content_knn": _setting(knn), "cold": found}
-    return result if validate else result | {"few": _few(warm, config, recommender, knn, index)}
+    return {
+        "customers": asked.rows["customer_id"].to_numpy(),
+        "content_knn": _setting(knn),
+        "metrics": _metrics(scores, np.ones((asked.rows.height, len(cold)), bool), _targets(asked, cold)),
+        "few": _few(warm, config, recommender, knn, index) if few and not validate else {},
+    }
 
 
 def _few(
@@ -118,7 +167,8 @@ def _few(
             "popularity": np.tile(popularity, (asked.rows.height, 1)),
             "content_knn": knn.scores(_histories(asked, index), place),
         }
-        results[name] = _judged(scores, allowed, _targets(whole, catalogue), config)
+        metrics = _metrics(scores, allowed, _targets(whole, catalogue))
+        results[name] = _judged(metrics, whole.rows["customer_id"].to_numpy(), config)
     return results
 
 
@@ -241,21 +291,26 @@ def _targets(asked: Question, wanted: pl.Series, column: str = "targets") -> np.
     return matrix
 
 
-def _judged(scores: Scores, allowed: np.ndarray, targets: np.ndarray, config: Config) -> dict[str, Any]:
-    """Means with intervals, and what two_tower has over each other model, paired."""
+def _metrics(scores: Scores, allowed: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    return {name: rank_metrics(values, allowed, targets, (10,)) for name, values in scores.items()}
+
+
+def _judged(found: dict[str, dict[str, np.ndarray]], customers: np.ndarray, config: Config) -> dict[str, Any]:
+    """Means with intervals over customers, and what two_tower has over each other model, paired."""
     samples, seed = config.evaluation.bootstrap, config.evaluation.seed
-    found = {name: rank_metrics(values, allowed, targets, (10,)) for name, values in scores.items()}
     own = found["two_tower"]
     return {
         metric: {
-            **{name: asdict(bootstrap(found[name][metric], None, samples, seed)) for name in found},
+            **{name: asdict(bootstrap(found[name][metric], customers, samples, seed)) for name in found},
             **{
-                f"two_tower − {name}": asdict(paired_bootstrap(own[metric], found[name][metric], None, samples, seed))
+                f"two_tower − {name}": asdict(
+                    paired_bootstrap(own[metric], found[name][metric], customers, samples, seed)
+                )
                 for name in found
                 if name != "two_tower"
             },
         }
-        for metric in ("recall@10", "ndcg@10")
+        for metric in METRICS
     }
 
 
@@ -264,16 +319,20 @@ def _setting(knn: ContentKNN) -> dict[str, float]:
 
 
 _INTRODUCTION = f"""\
-**Cold products.** One product in {SHARE}, drawn at random, leaves training and every history. The customers of the
-test whose next product is one of them are asked, and only these products are ranked: by the product tower of the
-bundle, to which they are unknown ids with attributes; by content-kNN (the mean likeness, in tf-idf-weighted tags and
-words, to what the customer bought, the latest most; the power of the idf, the weight of recency and the sharpness of
-the likeness tuned on another tenth of the products and on validation customers); and by popularity, which knows
-nothing of a new product and so ranks it by how popular the products with its tags and words are on average.
+**Cold products.** One product in {SHARE}, drawn at random, leaves training and every history; then another tenth, and
+so on, {len(TENTHS)} times, each with a training of its own. The customers of the test whose next product is one of them
+are asked, and only these products are ranked: by the product tower of the bundle, to which they are unknown ids with
+attributes; by content-kNN (the mean likeness, in tf-idf-weighted tags and words, to what the customer bought, the
+latest most; the power of the idf, the weight of recency and the sharpness of the likeness tuned, each time, on a tenth
+that is never in the test and on validation customers); and by popularity, which knows nothing of a new product and so
+ranks it by how popular the products with its tags and words are on average.
 
-**Cold customers.** The usual test of the same bundle, all known products ranked, with the histories cut to their last
-events; content-kNN as tuned above. Products that the customer holds are not ranked, whether a model is shown them or
-not.
+**Cold customers.** The usual test of the first of these bundles, all known products ranked, with the histories cut to
+their last events; content-kNN as tuned above. Products that the customer holds are not ranked, whether a model is shown
+them or not.
+
+The recommender is refitted on training and validation (`evaluation.refit`): content-kNN, which has nothing to fit, has
+the events of validation before it, too.
 
 All intervals are 95 % bootstrap intervals over customers; the differences are paired.
 
@@ -281,10 +340,14 @@ All intervals are 95 % bootstrap intervals over customers; the differences are p
 
 
 def _text(result: dict[str, Any]) -> str:
-    setting = ", ".join(f"{name} {value:g}" for name, value in result["content_knn"].items())
-    text = f"{result['products']:,} unseen products, {result['customers']:,} customers; content-kNN: {setting}.\n\n"
-    text += _table(("recall@10", "ndcg@10"), [result["cold"]["recall@10"], result["cold"]["ndcg@10"]])
-    if "few" in result:
+    settings = "; ".join(", ".join(f"{n} {v:g}" for n, v in each.items()) for each in result["content_knn"])
+    each = ", ".join(f"{run['two_tower']:.4f} / {run['content_knn']:.4f}" for run in result["each"])
+    text = (
+        f"{result['products']:,} unseen products, {result['customers']:,} customers.\n\n"
+        f"{_table(METRICS, [result['cold'][metric] for metric in METRICS])}\n\n"
+        f"recall@10 of two_tower / content_knn for each tenth: {each}. Content-kNN as tuned for each: {settings}."
+    )
+    if result["few"]:
         text += "\n\nNDCG@10 of all known products, by how much of the history is seen:\n\n"
         text += _table(tuple(result["few"]), [cell["ndcg@10"] for cell in result["few"].values()])
     return text
