@@ -23,22 +23,22 @@ def main() -> None:
     for catalog in options.only:
         title, folder, name = SETS[catalog]
         lake = imported(catalog, options.datasets, folder, options.work)
-        config, bundle, _ = fit_and_test(name, lake, options.work, options.set, ("popularity",))
-        rows: dict[str, dict[str, Any]] = {}
+        config, bundle, plain = fit_and_test(name, lake, options.work, options.set, ("popularity",))
+        before = report(plain, config)
+        rows = {"0": _row(before, MODEL)}
         for strength in STRENGTHS:
             with progress_bar(f"{title}, diversity {strength:g}") as progress:
                 found = report(outcome_on_test(bundle, lake, progress, ("popularity",), strength), config)
-            rows.setdefault("0", _row(found, MODEL))
             rows[f"{strength:g}"] = _row(found, DIVERSE)
-        rows["popularity"] = _row(found, "popularity")
-        results[catalog] = {"customers": found["customers"], "rows": rows}
+        rows["popularity"] = _row(before, "popularity")
+        results[catalog] = {"customers": before["customers"], "rows": rows}
         heads = list(rows["0"])
         lines = [
             f"| serving.diversity | {' | '.join(heads)} |",
             "|---" * (len(heads) + 1) + "|",
             *(f"| {key} | " + " | ".join(_cell(row[head]) for head in heads) + " |" for key, row in rows.items()),
         ]
-        sections.append(f"## {title}\n\n{found['customers']:,} customers.\n\n" + "\n".join(lines))
+        sections.append(f"## {title}\n\n{before['customers']:,} customers.\n\n" + "\n".join(lines))
     text = (
         "`serving.diversity` re-ranks each customer's best products, five times as many as a list holds, by maximal "
         "marginal relevance; 0 leaves the order as it is. What the lists are like is said as in "

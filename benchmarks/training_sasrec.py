@@ -68,7 +68,7 @@ def main() -> None:
         curve.append({"epoch": len(curve) + 1, "seconds": seconds, "ndcg@10": _ndcg(model, dataset, read)})
         print(f"{options.loss}: {curve[-1]}", flush=True)
         partial = options.out.with_suffix(".partial")
-        partial.write_text(json.dumps({"stopped_by_itself": _over(curve, options.patience), "curve": curve}))
+        partial.write_text(json.dumps(curve))
         os.replace(partial, options.out)
 
 

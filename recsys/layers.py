@@ -1,4 +1,7 @@
-"""Layers of the towers: what a customer holds and did, pooled, and tables and linear maps that start small."""
+"""Layers of the towers: what a customer holds and did, pooled, and tables and linear maps that start small.
+
+Outside training nothing sums over a history with a reduction operator (see `recsys.two_tower`).
+"""
 
 import math
 

@@ -290,7 +290,9 @@ def _interrupted_as_usual() -> Iterator[None]:
     handler = signal.getsignal(signal.SIGINT)
     try:
         yield
-    except SystemExit:
+    except SystemExit as exit:
+        if not isinstance(exit.__context__, KeyboardInterrupt):
+            raise
         signal.signal(signal.SIGINT, handler)
         raise KeyboardInterrupt from None
 

@@ -83,7 +83,7 @@ def fit_two_tower(
         if model.tag_start:
             _start_tags(two_tower, seed, threads)
         if model.spectral_start:
-            _start(two_tower, examples, seed, threads, progress)
+            _start_products(two_tower, examples, seed, threads, progress)
         started = time.perf_counter() - started
         fitted = run_fit(
             Ranking(two_tower, loss, training, shares.float(), held_out),
@@ -136,7 +136,7 @@ class Ranking:
         return float(total / len(self.validation))
 
 
-def _start(model: TwoTower, examples: Examples, seed: int, threads: int, progress: Progress | None) -> None:
+def _start_products(model: TwoTower, examples: Examples, seed: int, threads: int, progress: Progress | None) -> None:
     """Give the product table its spectral start; what is unknown keeps its own."""
     if progress is not None:
         progress(0, 1, "which products come together")
