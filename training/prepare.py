@@ -91,7 +91,7 @@ def fit_recommender(
 
 def judging_rows(config: Config, data: Prepared) -> np.ndarray:
     """int [V] the rows of `data.held_out` that each epoch is judged by, ascending: all, or a sample drawn by `seed`."""
-    most = min(VALIDATION_ROWS, max(1, VALIDATION_SCORES // len(data.encoder.products)))
+    most = min(VALIDATION_ROWS, max(1, VALIDATION_SCORES // max(1, len(data.encoder.products))))
     return np.sort(np.random.default_rng(config.seed).permutation(len(data.held_out.weights))[:most])
 
 

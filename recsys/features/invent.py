@@ -24,7 +24,7 @@ def invent(
     columns = {c.name: _attribute(rng, c, encoder.customer, customers) for c in definition.profile}
     tables = {
         "customers": pl.DataFrame({"customer_id": ids, **columns}),
-        "products": pl.DataFrame({"product_id": list(encoder.products)}),
+        "products": pl.DataFrame({"product_id": encoder.products}, schema={"product_id": pl.String}),
     }
     kinds = sorted(
         {*definition.interaction_kinds, *definition.history_kinds} | ({"holds"} if definition.holdings else set())
@@ -67,9 +67,10 @@ def _interactions(
     owner = np.repeat(np.arange(len(ids)), rng.integers(0, 9, len(ids))).tolist()
     n = len(owner)
     kind = [kinds[i] for i in rng.integers(0, len(kinds), n).tolist()]
+    products = encoder.products or (None,)
     columns = {
         "customer_id": [ids[i] for i in owner],
-        "product_id": [encoder.products[i] for i in rng.integers(0, len(encoder.products), n).tolist()],
+        "product_id": pl.Series([products[i] for i in rng.integers(0, len(products), n).tolist()], dtype=pl.String),
         "kind": kind,
         "event_id": [f"i{i:05d}" for i in range(n)],
         "position": pl.Series([None if k == "holds" else i for i, k in enumerate(kind, start=1)], dtype=pl.Int64),

@@ -212,12 +212,7 @@ def _write_tables(spec: Catalog, root: str | Path | None, name: str, writer: Lak
         for frame in frames:
             writer.append(table, frame)
             products |= dict.fromkeys(_products(table, frame))
-    if "products" not in spec.tables:
-        if not products:
-            raise DataError(
-                "products: no SELECT, and no interactions or accounts to take the products from; "
-                "write one, such as SELECT 'deposit' AS product_id"
-            )
+    if "products" not in spec.tables and products:
         writer.append("products", pl.DataFrame({"product_id": sorted(products)}))
 
 

@@ -87,7 +87,7 @@ def violations(lake: Lake, progress: Progress = None, buckets: Sequence[int] | N
     empty = [
         Violation(name, "", "the table is empty; it must have at least one row", 0, 0)
         for name in ("customers", "products")
-        if not lake.tables[name].rows
+        if name in lake.tables and not lake.tables[name].rows
     ]
     known = {"products": _ids(lake, "products", WHOLE), "campaigns": _ids(lake, "campaigns", WHOLE)}
     found = _Found(lake)
@@ -182,7 +182,7 @@ def _column_rules(lake: Lake, column: Column, known: dict[str, pl.Series]) -> It
 
 def _can_refer(lake: Lake, column: Column) -> bool:
     """Campaigns, accounts and decisions may be known by id alone; a customer, a product, a holder may not."""
-    return column.refers_to in lake.tables or column.refers_to == "account_holders"
+    return column.refers_to in lake.tables or column.refers_to in ("products", "account_holders")
 
 
 def _attribute_rules(attribute: Attribute) -> Iterator[_Rule]:

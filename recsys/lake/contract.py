@@ -87,7 +87,6 @@ class Table:
     about: Literal["customer", "account", "all"]
     """customer: the bucket of customer_id; account: the buckets of all its holders; all: not partitioned."""
     columns: tuple[Column, ...]
-    required: bool = False
     attributes: bool = False
     """May hold free columns, each declared with a role and a kind."""
     rules: tuple[Rule, ...] = ()
@@ -156,7 +155,6 @@ _TABLES = (
             _id("customer_id", "the customer's id, text, the same in every table", key=True),
             *_keyed(_day("valid_from", "the day from which this row's attributes were known")),
         ),
-        required=True,
         attributes=True,
     ),
     Table(
@@ -164,7 +162,6 @@ _TABLES = (
         "What can be recommended: one row each.",
         "all",
         (_id("product_id", "the product's id, text, the same in every table", key=True),),
-        required=True,
         attributes=True,
     ),
     Table(
@@ -341,6 +338,9 @@ _TABLES = (
 
 TABLES: Mapping[str, Table] = {table.name: table for table in _TABLES}
 """Every table of the contract by its name, in the order in which a writer needs them."""
+
+COMPULSORY = ("customers",)
+"""The tables without which there is no lake."""
 
 EVENT_TABLES = ("interactions", "transactions", "contacts", "balances")
 """The tables whose last dated row gives the lake's last event."""

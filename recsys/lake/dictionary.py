@@ -54,7 +54,8 @@ Rules for every table:
 - Columns marked *key* together occur once in a table; a null counts as a value.
 - The last event of a lake is the last time in {", ".join(EVENT_TABLES)}.
 
-`customers` and `products` are compulsory and hold at least one row; a bank has whichever of the others it has.
+`customers` is compulsory; a bank has whichever of the others it has. `products` may be absent where there is nothing to
+recommend, and then no other table names a product. Both hold at least one row.
 """
 
 

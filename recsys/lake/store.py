@@ -13,7 +13,7 @@ from deltalake.exceptions import DeltaError
 from recsys.errors import DataError, LakeError
 from recsys.lake.buckets import BUCKET, bucket_of, check_buckets
 from recsys.lake.conform import conform
-from recsys.lake.contract import EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
+from recsys.lake.contract import COMPULSORY, EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
 from recsys.lake.delta import TableWriter
 from recsys.lake.location import Location, location
 from recsys.lake.manifest import NOTHING, Manifest, TableInfo, publish, read_listing
@@ -129,7 +129,12 @@ class Lake:
         return frame
 
     def read(self, table: str) -> pl.DataFrame:
-        """The whole table, every row once, ordered by key: for small tables and for tests."""
+        """The whole table, every row once, ordered by key: for small tables and for tests.
+
+        A lake without `products`, whose bank has nothing to recommend, has an empty catalogue.
+        """
+        if table == "products" and table not in self.tables:
+            return pl.DataFrame(schema=schema_of(table, TABLES[table].key, ()))
         if table_of(table).about == "all":
             return self.rows(table, WHOLE).collect()
         frames = [self.bucket(b, [self._name(table)], once=True)[table] for b in range(self.buckets)]
@@ -316,7 +321,7 @@ class LakeWriter:
         self._settle_holders()
         for table in list(self._waiting):
             self._flush(table)
-        for table in ("customers", "products"):
+        for table in COMPULSORY:
             if table not in self._written:
                 raise DataError(f"{table}: the lake has no such table, and it is compulsory")
         tables = {table: self._written[table] for table in TABLES if table in self._written}

@@ -1,13 +1,19 @@
 """The encoder: fitted in one pass over rows in any order and grouping, kept as JSON, calm about what it never saw."""
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 import pytest
 
+from recsys.features.definition import FeatureConfig, define
 from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.examples import scoring_examples
 from recsys.features.features import features
+from recsys.features.invent import invent
 from recsys.features.sketch import Sketch, quantile
 from tests.features.test_features import PRODUCTS, bank, definition, everyone
+from tests.lake.bank import tables, write
 
 CATALOGUE = pl.DataFrame({"product_id": PRODUCTS})
 
@@ -117,3 +123,19 @@ def test_quantiles_are_within_one_per_cent(q: float) -> None:
     exact = float(np.quantile(values, q, method="inverted_cdf"))
     assert quantile(*sketch.bins(), q) == pytest.approx(exact, rel=0.011)
     assert sketch.missing == 7
+
+
+def test_a_lake_of_customers_alone_gives_features_and_arrays(tmp_path: Path) -> None:
+    lake = write(tmp_path / "lake", {"customers": tables()["customers"]})
+    alone = define(lake, FeatureConfig())
+    assert alone.numbers == ("age", "joined") and not alone.dated and not alone.holdings and not alone.history_length
+    state = EncoderState(alone, lake.read("products"))
+    for b in range(lake.buckets):
+        part = lake.bucket(b)
+        state.update(features(part, scoring_examples(part["customers"]["customer_id"], lake.as_of), alone))
+    fitted = Encoder.model_validate_json(state.finish().model_dump_json())
+    assert fitted.products == () and not fitted.shape.holdings and not fitted.shape.history
+    met, examples = invent(alone, fitted, 5, seed=0)
+    arrays = fitted.encode(features(met, examples, alone))
+    assert {name: values.shape for name, values in arrays.items()} == {"numbers": (5, 2), "missing": (5, 2)}
+    assert fitted.encode_products(lake.read("products"))["product"].shape == (0,)

@@ -39,7 +39,11 @@ def tables() -> dict[str, pl.DataFrame]:
 
 def write(path: Path | str, frames: Mapping[str, pl.DataFrame], buckets: int = 4) -> Lake:
     """The frames as a lake, whatever they hold."""
-    attributes = {table: [a for a in listed if a.name in frames[table].columns] for table, listed in ATTRIBUTES.items()}
+    attributes = {
+        table: [a for a in listed if a.name in frames[table].columns]
+        for table, listed in ATTRIBUTES.items()
+        if table in frames
+    }
     with LakeWriter(path, buckets=buckets, currency="GBP", source="test", until=UNTIL, attributes=attributes) as writer:
         for table, frame in frames.items():
             writer.append(table, frame)

@@ -14,6 +14,7 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.append import Counts, append
 from recsys.lake.buckets import bucket_of
+from recsys.lake.catalog import refuse_violations
 from recsys.lake.check import violations
 from recsys.lake.store import Attribute, Lake, LakeWriter
 from recsys.lake.update import LakeUpdate
@@ -226,3 +227,18 @@ def _feature_bytes(lake: Lake, b: int, definition: FeatureDefinition) -> bytes:
     rows = features(held, scoring_examples(held["customers"]["customer_id"].sort(), lake.as_of), definition)
     numbers = rows.select(definition.numbers).to_numpy().tobytes()
     return rows.drop(definition.numbers).write_json().encode() + numbers
+
+
+def test_products_may_come_to_a_lake_that_had_none(tmp_path: Path) -> None:
+    write(tmp_path / "lake", {"customers": tables()["customers"]})
+    rows = tables()["interactions"]
+    with pytest.raises(DataError, match=r"product_id: 40 of 40 rows are without a row in products"):
+        write_and_check(tmp_path / "unlisted", {"customers": tables()["customers"], "interactions": rows})
+    counts = grow(tmp_path / "lake", {"interactions": rows})
+    assert counts == {"products": Counts(1, 0, 0), "interactions": Counts(40, 0, 0)}
+    lake = Lake.open(tmp_path / "lake")
+    assert lake.read("products").rows() == [("P0",)] and not violations(lake)
+
+
+def write_and_check(path: Path, frames: dict[str, pl.DataFrame]) -> None:
+    refuse_violations(violations(write(path, frames)))

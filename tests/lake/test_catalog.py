@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from recsys.errors import ConfigError, DataError, LakeError
+from recsys.features.definition import FeatureConfig, define
 from recsys.lake.catalog import import_catalog, read_catalog
 from recsys.lake.check import violations
 from recsys.lake.store import Lake
@@ -123,7 +124,7 @@ def test_compulsory_keys(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_table_a_missing_column_and_nothing_to_sell(tmp_path: Path) -> None:
+def test_an_empty_table_and_a_missing_column(tmp_path: Path) -> None:
     none = changed(
         source(tmp_path), "tables.customers", "SELECT id AS customer_id, 1.0 AS age, town FROM people LIMIT 0"
     )
@@ -134,8 +135,13 @@ def test_an_empty_table_a_missing_column_and_nothing_to_sell(tmp_path: Path) -> 
     message = refused(tmp_path, missing, DataError)
     assert "customers.customer_id: the column is missing and compulsory" in message
     assert "customers.custmer_id: neither a column of the contract" in message
+
+
+def test_customers_alone_are_a_lake_with_an_empty_catalogue(tmp_path: Path) -> None:
     only = changed(source(tmp_path), "tables", {"customers": source(tmp_path)["tables"]["customers"]})  # type: ignore[index]
-    assert "products: no SELECT, and no interactions" in refused(tmp_path, only, DataError)
+    lake = bring(tmp_path, only)
+    assert list(lake.tables) == ["customers"] and violations(lake) == []
+    assert lake.read("products").is_empty() and lake.read("products").schema == {"product_id": pl.String}
 
 
 def test_violations_are_listed_and_nothing_is_written(tmp_path: Path) -> None:
@@ -254,3 +260,46 @@ def test_online_retail(datasets: Path, tmp_path: Path) -> None:
         2_249,
     ]
     assert (last.filter(pl.col("len") == 1)["kept"] == 1).all(), "nothing is given back that was never bought"
+
+
+def test_cc_general(datasets: Path, tmp_path: Path) -> None:
+    lake = import_catalog(shipped("catalog", "cc_general"), tmp_path / "lake", datasets / "cc_general")
+    assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 8949}
+    assert violations(lake) == [] and lake.as_of is None
+    customers = lake.read("customers")
+    numbers = customers.drop("customer_id")
+    assert numbers.width == 17 and set(numbers.dtypes) == {pl.Float64}
+    assert {name: n for name, n in numbers.null_count().row(0, named=True).items() if n} == {
+        "minimum_payments": 313,
+        "credit_limit": 1,
+    }
+    assert "C10054" not in customers["customer_id"] and customers["customer_id"].n_unique() == 8949
+    assert customers.row(0)[:5] == ("C10001", 40.900749, 0.818182, 95.4, 0.0)
+
+
+def test_bank_churn_modelling(datasets: Path, tmp_path: Path) -> None:
+    path = shipped("catalog", "bank_churn_modelling")
+    lake = import_catalog(path, tmp_path / "lake", datasets / "bank_churn_modelling")
+    assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 10_000}
+    assert violations(lake) == [] and lake.as_of is None
+    customers = lake.read("customers")
+    assert customers["exited"].sum() == 2037 and customers["country"].value_counts().sort("country").rows() == [
+        ("France", 5014),
+        ("Germany", 2509),
+        ("Spain", 2477),
+    ]
+    assert (customers["market"] == customers["country"]).all()
+    bands = customers.group_by("age_band").agg(pl.col("age").min().alias("low"), pl.col("age").max().alias("high"))
+    assert bands.sort("low").select("low", "high").rows() == [(18, 29), (30, 39), (40, 49), (50, 59), (60, 92)]
+    inputs = {column.name for column in define(lake, FeatureConfig()).profile}
+    assert inputs == {
+        "credit_score",
+        "country",
+        "age",
+        "tenure",
+        "balance",
+        "products_held",
+        "has_credit_card",
+        "is_active_member",
+        "estimated_salary",
+    }, "no label, no group, nothing protected, no name"

@@ -177,10 +177,10 @@ def test_an_error_leaves_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "lake").exists()
     (tmp_path / "empty").mkdir()
     with (
-        pytest.raises(DataError, match="products: the lake has no such table"),
+        pytest.raises(DataError, match="customers: the lake has no such table"),
         LakeWriter(tmp_path / "empty") as writer,
     ):
-        writer.append("customers", pl.DataFrame({"customer_id": ["C"]}))
+        writer.append("products", pl.DataFrame({"product_id": ["P"]}))
     assert list((tmp_path / "empty").iterdir()) == []
 
 
