@@ -88,9 +88,11 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
     """Seconds of each step over all customers, and of the bare graph over the same vectors."""
     from recsys.features.examples import scoring_examples
     from recsys.features.features import features
-    from serving.score import write_scores
+    from serving.batch import write_answers
+    from serving.score import recommending
 
     recommender = Recommender(bundle, THREADS)
+    question = recommending(recommender, None, TOP, 0.0)
     seconds = dict.fromkeys(("read", "features", "encode", "tower"), 0.0)
     ready = []
     for bucket in range(lake.buckets):
@@ -117,11 +119,11 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
     seconds["rank"] = time.perf_counter() - began
     began = time.perf_counter()
     for bucket, part in enumerate(ranked):
-        write_scores(out / f"{bucket}.parquet", [part], bundle.bundle_id)
+        write_answers(out / f"{bucket}.parquet", [part], question, bundle.bundle_id)
     seconds["write"] = time.perf_counter() - began
     del ranked
     began = time.perf_counter()
-    _rank_and_write(recommender, ready, bundle.bundle_id, out)
+    _rank_and_write(recommender, ready, question, out)
     seconds["rank_and_write"] = time.perf_counter() - began
     shutil.rmtree(out)
     every = np.concatenate([vectors for _, vectors in ready])
@@ -129,16 +131,17 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
     return {**seconds, "peak_mib": peak_mib()}
 
 
-def _rank_and_write(recommender: Recommender, ready: list[Any], bundle_id: str, out: Path) -> None:
+def _rank_and_write(recommender: Recommender, ready: list[Any], question: Any, out: Path) -> None:
     """As `recsys score` does it: a bucket is written while the next one is ranked."""
-    from serving.score import write_behind
+    from serving.batch import write_behind
 
     write_behind(
         (
             (out / f"{bucket}.parquet", [(recommender.ranked(rows, vectors, TOP), rows.height)])
             for bucket, (rows, vectors) in enumerate(ready)
         ),
-        bundle_id,
+        question,
+        recommender.bundle.bundle_id,
     )
 
 

@@ -17,7 +17,7 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.coverage import stopped_tables
 from recsys.lake.store import Lake
-from serving.score import MANIFEST
+from serving.batch import MANIFEST
 from serving.source import check_fits, scoring_day
 
 METRICS = {"ndcg@5": "NDCG@5", "hr@1": "HR@1", "mrr": "MRR"}

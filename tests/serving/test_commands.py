@@ -26,7 +26,7 @@ def test_score_prints_where_the_scores_lie(small_bundle: Path, small_lake: Path,
     other = recsys("score", small_bundle, small_lake, "out", folder=tmp_path)
     assert (other.returncode, other.stderr) == (
         1,
-        "error: out: belongs to another run (--top 3 there, 10 now); score into another directory\n",
+        "error: out: belongs to another run (--top 3 there, 10 now); name another directory\n",
     )
 
 

@@ -16,7 +16,8 @@ import pytest
 from recsys.errors import ConfigError, DataError
 from recsys.lake.parts import PROGRAM, BucketReader, table_bytes
 from recsys.lake.store import Lake, LakeWriter
-from serving.score import COPIES, score
+from serving.batch import COPIES
+from serving.score import score
 from tests.serving.conftest import ROOT, environment
 from tests.serving.small_bank import BUCKETS, CUSTOMERS
 
@@ -108,7 +109,7 @@ def test_a_file_that_cannot_be_written_is_not_passed_over(
     def full(path: Path, rows: pl.DataFrame, customers: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.score._publish_parquet", full)
+    monkeypatch.setattr("serving.batch._publish_parquet", full)
     with pytest.raises(OSError, match="No space left"):
         score(small_bundle, small_lake, tmp_path / "scores")
     assert not (tmp_path / "scores" / "manifest.json").exists()
@@ -237,7 +238,7 @@ def test_a_directory_with_anything_else_is_refused(small_bundle: Path, small_lak
 
 def test_two_writers_at_once_are_refused(small_bundle: Path, small_lake: Path, tmp_path: Path) -> None:
     def second(done: int, total: int, what: str) -> None:
-        with pytest.raises(DataError, match="another process is scoring into it"):
+        with pytest.raises(DataError, match="another process is writing into it"):
             score(small_bundle, small_lake, tmp_path)
 
     score(small_bundle, small_lake, tmp_path, progress=second)
