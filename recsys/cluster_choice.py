@@ -262,7 +262,7 @@ class _Search:
         reference = nearest(self.rows, row.prototypes)
         drawn = ALGORITHMS[row.algorithm].rows(len(self.rows), self.config)
         bounds = (self.config.bootstraps, self.config.least_stability)
-        found = stability(self.rows, reference, row.segments, _again(row), drawn, *bounds, self.seed)
+        found = stability(self.rows, reference, row.segments, found_again(row), drawn, *bounds, self.seed)
         reasons = row.refused + unstable(found, self.asked)
         self.candidates[place] = replace(row, stability=found, own_silhouette=self._own(place), refused=reasons)
         return self.candidates[place]
@@ -277,7 +277,7 @@ class _Search:
         return separation(self._sample(row.algorithm)[kept], said[kept]).silhouette
 
 
-def _again(row: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
+def found_again(row: Candidate) -> Callable[[np.ndarray, int], np.ndarray]:
     """(rows, seed) → the prototypes that the candidate's algorithm finds with its setting."""
 
     def refit(rows: np.ndarray, seed: int) -> np.ndarray:

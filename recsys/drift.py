@@ -9,7 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.errors import DataError
-from recsys.population import FEWEST, Cells, Population, PopulationState, counts_in
+from recsys.population import Cells, Population, PopulationState, counts_in
+from recsys.segment_cards.suppression import FEWEST
 
 Flag = Literal["", "watch", "act"]
 

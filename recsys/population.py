@@ -1,4 +1,7 @@
-"""What a population looks like, column by column: shares of cells, counted bucket by bucket and kept as aggregates."""
+"""What a population looks like, column by column: shares of cells, counted bucket by bucket and kept as aggregates.
+
+A cell of fewer than `FEWEST` customers is joined with its neighbour, or with other rare words, or left out.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,9 +13,8 @@ from pydantic import BaseModel, ConfigDict
 from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.sketch import GROWTH, Sketch, quantile
+from recsys.segment_cards.suppression import FEWEST
 
-FEWEST = 10
-"""A cell of fewer customers is joined with its neighbour, or with other rare words, or left out."""
 MOST_WORDS = 50
 """Most words of a column that have a cell of their own; the rest are one cell."""
 

@@ -9,7 +9,7 @@ import polars as pl
 
 from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
-from recsys.population import FEWEST
+from recsys.segment_cards.suppression import FEWEST
 
 Distance = Callable[[pl.DataFrame], np.ndarray]
 """Feature rows [N] → float [N, K], the distance of each to every prototype."""

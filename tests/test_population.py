@@ -5,7 +5,8 @@ import polars as pl
 import pytest
 
 from recsys.errors import DataError
-from recsys.population import FEWEST, Population, PopulationState, counts_in
+from recsys.population import Population, PopulationState, counts_in
+from recsys.segment_cards.suppression import FEWEST
 
 
 def people(n: int, seed: int = 0) -> pl.DataFrame:
