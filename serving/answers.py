@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from recsys.bundle import Adoption, Bundle, Recommender, reasons
+from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from serving.customer_data import CustomerContract
 from serving.request import BadRequest, Question, read_question
-from serving.source import check_fits, scoring_day
 
 KEPT = 1000
 """Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""

@@ -14,12 +14,12 @@ from typing import Any
 import polars as pl
 
 from recsys.bundle import Bundle
+from recsys.bundle.fits import check_fits, scoring_day
 from recsys.durable import rename
 from recsys.errors import DataError
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.source import check_fits, scoring_day
 
 RUN = ".run.json"
 MANIFEST = "manifest.json"

@@ -112,10 +112,10 @@ def similar(
     For a customer every bucket of the lake is read, as in scoring. Prints rank, id and cosine, parted by tabs.
     """
     from recsys.bundle import Bundle, Recommender
+    from recsys.bundle.fits import check_fits, scoring_day
     from recsys.errors import ConfigError
     from recsys.lake.store import Lake
     from serving.similar import similar_customers, similar_products
-    from serving.source import check_fits, scoring_day
 
     if (product is None) == (customer is None):
         raise ConfigError("give exactly one of --product and --customer")

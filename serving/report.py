@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 
 from recsys.bundle import Bundle
+from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.coverage import stopped_tables
 from recsys.lake.store import Lake
 from serving.batch import MANIFEST
-from serving.source import check_fits, scoring_day
 
 METRICS = {"ndcg@5": "NDCG@5", "hr@1": "HR@1", "mrr": "MRR"}
 METRICS_FILE = "report/metrics.json"
