@@ -16,7 +16,7 @@ from recsys.segment_cards.facts import Fact, facts
 from recsys.segment_cards.habits import habits
 from recsys.segment_cards.intervals import rounded, wilson
 from recsys.segment_cards.labels import Labels
-from recsys.segment_cards.names import Name, names, phrase, sentence
+from recsys.segment_cards.names import Name, feature_text, names, phrase, sentence
 from recsys.segment_cards.preferences import Preferences
 from recsys.segment_cards.profiles import Profiles
 from recsys.segment_cards.reported import reported, reported_attributes, reported_profiles, reported_rows
@@ -29,6 +29,8 @@ STRONGEST = 8
 WORTH_TELLING = 0.2
 """Standard deviations, below which a difference is small (Cohen, 1988) however certain it is."""
 HELD = 8
+PROFILED = 16
+"""Features in the table of all segments."""
 
 Card = dict[str, Any]
 
@@ -130,6 +132,7 @@ def cards(sums: CardSums, labels: Labels, ids: Sequence[str], given: Sequence[st
     return {
         "segments": listed,
         "transitions": moves,
+        "profile": profile(found, labels),
         "tests": _tests(found),
         "left_out": [*absent, *_absent(sums, moves is not None)],
     }
@@ -145,6 +148,31 @@ def strongest(listed: Sequence[Fact], labels: Labels, most: int = STRONGEST) -> 
     return list(chosen.values())[:most]
 
 
+def profile(found: Sequence[Sequence[Fact]], labels: Labels) -> Card:
+    """The features with the greatest differences anywhere: `effects` in each segment, None where hidden or untested.
+
+    Of several windows of one measure the one with the greatest difference.
+    """
+    effects: dict[tuple[str, str, str | None], dict[int, float]] = {}
+    families: dict[tuple[str, str, str | None], tuple[float, tuple[str, str, str | None]]] = {}
+    texts: dict[tuple[str, str, str | None], str] = {}
+    for k, listed in enumerate(found):
+        for fact in listed:
+            if fact.kind == "known":
+                continue
+            key = fact.kind, fact.feature, fact.value
+            effects.setdefault(key, {})[k] = fact.effect
+            family = fact.kind, labels.label(fact.feature).family, fact.value
+            if abs(fact.effect) > families.get(family, (0.0, key))[0]:
+                families[family] = abs(fact.effect), key
+            texts[key] = feature_text(fact, labels)
+    order = [key for _, key in sorted(families.values(), key=lambda one: (-one[0], str(one[1])))[:PROFILED]]
+    return {
+        "features": [texts[key] for key in order],
+        "effects": [[rounded(effects[key].get(k)) for key in order] for k in range(len(found))],
+    }
+
+
 def _is_holding(fact: Fact) -> bool:
     return fact.kind == "set" and fact.feature == "holdings"
 
@@ -153,12 +181,11 @@ def _told(fact: Fact, labels: Labels) -> Card:
     """A fact as JSON, with its words."""
     numbers = ("inside", "overall", "effect", "effect_low", "effect_high", "ratio", "ratio_low", "ratio_high")
     figures = {name: rounded(getattr(fact, name)) for name in (*numbers, "nonzero", "nonzero_overall", "p", "q")}
-    label = labels.label(fact.feature)
     return {
         "kind": fact.kind,
         "feature": fact.feature,
         "value": fact.value,
-        "label": label.full,
+        "label": feature_text(fact, labels),
         "phrase": phrase(fact, labels),
         "text": sentence(fact, labels),
         "declared": fact.declared,

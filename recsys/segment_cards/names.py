@@ -32,23 +32,40 @@ class Name:
 def names(facts: Sequence[Sequence[Fact]], labels: Labels, ids: Sequence[str]) -> list[Name]:
     """One name per segment, all different; `ids` tell apart what the facts cannot.
 
-    The two strongest declared facts that speak of different things; where two segments would be called the same,
-    both take a further fact, up to four.
+    The two strongest declared facts that speak of different things. Segments that would be called the same also say
+    over which days, and if that does not tell them apart take further facts, up to four, those first in which they
+    differ most from each other.
     """
     useful = [_distinct(listed, labels) for listed in facts]
-    lengths = [PARTS] * len(useful)
+    lengths, dated = [PARTS] * len(useful), [False] * len(useful)
     while True:
-        texts = [_text(chosen[:length], labels) for chosen, length in zip(useful, lengths, strict=True)]
+        texts = [_text(useful[k][: lengths[k]], labels, dated[k]) for k in range(len(useful))]
         alike = [k for k, text in enumerate(texts) if texts.count(text) > 1]
+        undated = [k for k in alike if not dated[k]]
         growing = [k for k in alike if lengths[k] < min(MOST, len(useful[k]))]
-        if not growing:
+        if not undated and not growing:
             break
+        if undated:
+            dated = [before or k in undated for k, before in enumerate(dated)]
+            continue
         for k in growing:
+            peers = [facts[other] for other in alike if other != k and texts[other] == texts[k]]
+            useful[k][lengths[k] :] = _most_apart(useful[k][lengths[k] :], peers)
             lengths[k] += 1
     for k in alike:
         texts[k] = f"{texts[k]} ({ids[k]})"
-    chosen = [tuple(listed[:length]) for listed, length in zip(useful, lengths, strict=True)]
-    return [Name(text, used) for text, used in zip(texts, chosen, strict=True)]
+    return [Name(text, tuple(listed[:n])) for text, listed, n in zip(texts, useful, lengths, strict=True)]
+
+
+def _most_apart(rest: Sequence[Fact], peers: Sequence[Sequence[Fact]]) -> list[Fact]:
+    """The facts in the order of how far the segment is, in each, from the nearest of its peers."""
+    effects = [{(f.kind, f.feature, f.value): f.effect for f in listed} for listed in peers]
+
+    def gap(fact: Fact) -> float:
+        key = fact.kind, fact.feature, fact.value
+        return min((abs(fact.effect - known.get(key, 0.0)) for known in effects), default=0.0)
+
+    return sorted(rest, key=lambda fact: -gap(fact))
 
 
 def phrase(fact: Fact, labels: Labels) -> str:
@@ -64,7 +81,7 @@ def phrase(fact: Fact, labels: Labels) -> str:
         word = "not known" if fact.value is None else spoken(fact.value)
         return f"{label.text} {word}" if more else f"seldom {label.text} {word}"
     if fact.kind == "known":
-        return _known(fact, label.text, label.unit, more)
+        return _known(fact, label.text, more)
     if label.more or label.less:
         return label.more if more else label.less
     if label.unit == "flag":
@@ -82,6 +99,16 @@ def phrase(fact: Fact, labels: Labels) -> str:
     return f"{'high' if more else 'low'} {label.text}"
 
 
+def feature_text(fact: Fact, labels: Labels) -> str:
+    """What a fact is about, without its figures: `spending, last 90 days`, `holds mortgage`, `occupation: student`."""
+    label = labels.label(fact.feature)
+    if fact.kind == "number":
+        return label.full
+    if fact.feature == "holdings":
+        return f"holds {labels.product(fact.value or '')}"
+    return f"{label.text}: {'not known' if fact.value is None else spoken(fact.value)}"
+
+
 def sentence(fact: Fact, labels: Labels) -> str:
     """A fact in a plain sentence with its figures."""
     label = labels.label(fact.feature)
@@ -89,7 +116,7 @@ def sentence(fact: Fact, labels: Labels) -> str:
         return _number_sentence(fact, labels)
     inside, overall = percent(fact.inside), percent(fact.overall)
     if fact.kind == "known":
-        what = f"have a known value of {label.full}"
+        what = f"have {_event(label.text)}"
     elif fact.kind == "set" and fact.feature == "holdings":
         what = f"hold {labels.product(fact.value or '')}"
     else:
@@ -116,11 +143,23 @@ def _number_sentence(fact: Fact, labels: Labels) -> str:
     return f"{text}: {against}, {said}."
 
 
-def _known(fact: Fact, text: str, unit: str, more: bool) -> str:
-    if unit == "days" and " last " in text:
+def _known(fact: Fact, text: str, more: bool) -> str:
+    """That a number is known means that there is something to measure: a last login, an open account."""
+    event = _event(text)
+    if event.startswith("a known "):
+        return f"{text} known" if more else f"{text} not known"
+    return event.removeprefix("had ") if more else f"{'no' if fact.inside <= NONE else 'seldom'} {_bare(event)}"
+
+
+def _event(text: str) -> str:
+    if text.startswith("days since "):
         event = text.split(" last ", 1)[1]
-        return f"had a {event}" if more else (f"no {event}" if fact.inside <= NONE else f"seldom a {event}")
-    return f"{text} known" if more else f"{text} not known"
+        return f"had {'an' if event[0] in 'aeiou' else 'a'} {event}"
+    return "an open account" if text == "age of the oldest account" else f"a known {text}"
+
+
+def _bare(event: str) -> str:
+    return event.removeprefix("had ").removeprefix("a ").removeprefix("an ")
 
 
 def _days(text: str, more: bool) -> str:
@@ -172,8 +211,13 @@ def _words(text: str) -> set[str]:
     return {word.removesuffix("s") for word in text.lower().split()} - SMALL_WORDS
 
 
-def _text(chosen: Sequence[Fact], labels: Labels) -> str:
+def _text(chosen: Sequence[Fact], labels: Labels, dated: bool) -> str:
     if not chosen:
         return "Close to the average"
-    text = ", ".join(phrase(fact, labels) for fact in chosen)
+    text = ", ".join(_over_days(fact, labels) if dated else phrase(fact, labels) for fact in chosen)
     return text[:1].upper() + text[1:]
+
+
+def _over_days(fact: Fact, labels: Labels) -> str:
+    window = labels.label(fact.feature).window
+    return phrase(fact, labels) + (f" in {window} days" if window else "")
