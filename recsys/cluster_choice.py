@@ -307,8 +307,9 @@ def unstable(found: Stability, config: SegmentsConfig) -> tuple[str, ...]:
     """What the rule has against a candidate after the refits."""
     if found.mean >= config.least_stability:
         return ()
-    rand = f"adjusted Rand {found.mean:.3f} over {len(found.adjusted_rand)} refits"
-    return (f"{rand}, asked for {config.least_stability:g}",)
+    done = len(found.adjusted_rand)
+    refits = f"{done} refits" if done == config.bootstraps else f"the first {done} of {config.bootstraps} refits"
+    return (f"adjusted Rand {found.mean:.3f} over {refits}, asked for {config.least_stability:g}",)
 
 
 def _order(row: Candidate) -> tuple[bool, bool, float]:

@@ -67,7 +67,7 @@ def stability(
     """Refit `bootstraps` times on `drawn` rows with replacement, extend each to all rows, compare with `reference`.
 
     rows: float32 [N, D]; reference: int [N] in 0…segments-1; refit: (rows, seed) → prototypes float32 [K, D]. Ends
-    early once the mean adjusted Rand could not reach `least` any more, were all further refits perfect.
+    after three or more refits once the mean adjusted Rand could not reach `least` were all further ones perfect.
     """
     rands, likeness = [], []
     for draw in range(bootstraps):
@@ -76,7 +76,7 @@ def stability(
         again = nearest(rows, refit(some, int(rng.integers(1 << 31))))
         rands.append(float(adjusted_rand_score(reference, again)))
         likeness.append(jaccard(reference, again, segments))
-        if (sum(rands) + bootstraps - draw - 1) / bootstraps < least:
+        if draw >= 2 and (sum(rands) + bootstraps - draw - 1) / bootstraps < least:
             break
     return Stability(tuple(rands), tuple(float(value) for value in np.mean(likeness, axis=0)))
 

@@ -12,13 +12,13 @@ from recsys.clustering import ALGORITHMS, SegmentsConfig, nearest
 from recsys.errors import DataError
 from tests.test_clustering import blobs
 
-QUICK = SegmentsConfig(algorithms=("k_means", "ward"), most=8, bootstraps=3)
+QUICK = SegmentsConfig(algorithms=("k_means", "ward"), most=7, bootstraps=3)
 
 
 def test_every_algorithm_is_in_the_table_of_every_space_and_the_known_groups_are_taken():
-    rows, kind = blobs(400)
+    rows, kind = blobs(250)
     both = {"embedding": rows, "features": np.concatenate([rows, rows], axis=1)}
-    found = find_segments(both, SegmentsConfig(bootstraps=3), 0)
+    found = find_segments(both, SegmentsConfig(most=7, bootstraps=2), 0)
     assert [(row.space, row.algorithm) for row in found.table()] == [(s, a) for s in both for a in ALGORITHMS]
     assert all(row.stability for row in found.table())
     assert not found.failed and not found.forced and not found.chosen.refused
@@ -38,7 +38,7 @@ def test_everybody_has_the_nearest_prototype_and_the_largest_segment_is_first():
 
 
 def test_the_same_seed_gives_the_same_answer_whatever_the_threads():
-    rows, _ = blobs(3000, spread=2.0)
+    rows, _ = blobs(1200, spread=2.0)
     found = []
     for threads in (1, 2):
         with threadpool_limits(threads):
@@ -124,7 +124,7 @@ def test_progress_ends_where_it_said():
 
 def test_fewer_distinct_customers_than_the_most_segments_lower_the_bound():
     rows, _ = blobs(7, spread=0.4)
-    found = find_segments({"embedding": rows}, SegmentsConfig(bootstraps=2), 0)
+    found = find_segments({"embedding": rows}, SegmentsConfig(bootstraps=2, tries=1), 0)
     assert 4 <= found.chosen.segments <= 6
     assert len(found.labels) == 7
 
