@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from recsys.segment_cards.labels import percent, spoken
+from recsys.segment_cards.labels import percent, spoken, worded
 from training.segment_section import card_section
 from training.segment_style import STYLE
 from training.segment_tables import HIDDEN, any_cells, bar, chip, interval, section, table
@@ -80,16 +80,20 @@ def _glance(content: Mapping[str, Any]) -> str:
         share = bar(card["share"][0]) if card["share"] else ""
         said = f"{percent(card['share'][0])}{share}" if card["share"] else HIDDEN
         rows.append((chip(card["id"], place) + link, size, said, escape(first)))
-    return table(("Segment", "Customers", "Share", "First thing to try"), rows, numbers=(1,))
+    heads = ("Segment", "Customers", "Share", "First thing to try")
+    width = 4 if any(row[3] for row in rows) else 3
+    return table(heads[:width], [row[:width] for row in rows], numbers=(1,))
 
 
 def _moves(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     table = content["transitions"]
     if not table:
         return '<p class="soft">There is no earlier snapshot to compare with.</p>'
-    stayed = f"{percent(table['stayed'])} of the {table['customers']:,} customers who were known on {content['before']}"
-    text = f"<p>{stayed} are in the same segment on {content['as_of']}.</p>" if table["stayed"] is not None else ""
-    return text + _figures(pictures, "migration")
+    said = ""
+    if table["stayed"] is not None:
+        known = f"the {table['customers']:,} customers who were known on {content['before']}"
+        said = f"<p>{percent(table['stayed'])} of {known} are in the same segment on {content['as_of']}.</p>"
+    return said + _figures(pictures, "migration")
 
 
 def _clear(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
@@ -117,7 +121,7 @@ def _fairness(content: Mapping[str, Any]) -> str:
     for place, column in enumerate(columns):
         entries = [card["protected"][place] for card in cards]
         if entries[0]["kind"] == "values":
-            heads = ["Segment", *(spoken(str(v["value"])) for v in entries[0]["values"])]
+            heads = ["Segment", *(worded(str(v["value"])) for v in entries[0]["values"])]
             each = [[interval(v) for v in entry["values"]] for entry in entries]
             rows = [[name, *cells] for name, cells in zip(names, each, strict=True)]
             rows.append(["All customers", *(percent(v["overall"]) for v in entries[0]["values"])])

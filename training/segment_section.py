@@ -5,7 +5,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
-from recsys.segment_cards.labels import money, percent, plain, spoken
+from recsys.segment_cards.labels import money, percent, plain, spoken, worded
 from recsys.segment_cards.suggestions import DAYS
 from training.segment_tables import HIDDEN, Card, bar, block, chip, details, section, share_cells, table
 
@@ -87,7 +87,7 @@ def _observed(card: Card) -> str:
     for entry in card["observed"]:
         name = escape(spoken(entry["column"]))
         if entry["kind"] == "values":
-            rows += [(f"{name}: {escape(str(v['value']))}", *share_cells(v)) for v in entry["values"]]
+            rows += [(f"{name}: {escape(worded(str(v['value'])))}", *share_cells(v)) for v in entry["values"]]
         elif entry["kind"] == "share":
             rows.append((name, *share_cells(entry)))
         elif entry["mean"] is None:
@@ -145,7 +145,7 @@ def _first(card: Card, dimension: str) -> list[Card] | None:
 
 def _values(cells: Sequence[Card] | None, most: int = 8) -> str:
     rows = [
-        (escape(spoken(cell["value"])), *share_cells(cell), bar(cell["share"], cell["overall"]))
+        (escape(worded(cell["value"])), *share_cells(cell), bar(cell["share"], cell["overall"]))
         for cell in (cells or ())[:most]
     ]
     return table(("", "Segment", "All", ""), rows, numbers=(1, 2))
@@ -179,7 +179,7 @@ def _column(cell: Card | None, slot: str, dimension: str, top: float) -> str:
 
 def _engagement(card: Card) -> str:
     rows = [
-        (escape(WORDS.get(e["value"], spoken(e["value"]))), *share_cells(e), _often(e))
+        (escape(WORDS.get(e["value"], worded(e["value"]))), *share_cells(e), _often(e))
         for e in card.get("engagement", ())
     ]
     return table(("", "Segment", "All", "A month"), rows, numbers=(1, 2, 3))
@@ -199,14 +199,14 @@ def _responses(card: Card) -> str:
         )
         pulled = percent(r["shrunk"]) if r["shrunk"] is not None else HIDDEN
         contacts = f"{r['contacts']:,}" if r["contacts"] is not None else HIDDEN
-        rows.append((escape(spoken(r["channel"])), escape(r["outcome"]), contacts, rate, pulled, percent(r["overall"])))
+        rows.append((escape(worded(r["channel"])), escape(r["outcome"]), contacts, rate, pulled, percent(r["overall"])))
     return table(("Channel", "Answer", "Contacts", "Observed", "Drawn to all", "All"), rows, numbers=(2, 3, 4, 5))
 
 
 def _consents(card: Card) -> str:
     rows = [
         (
-            f"{escape(spoken(c['purpose']))} by {escape(spoken(c['value']))}",
+            f"{escape(spoken(c['purpose']))} by {escape(worded(c['value']))}",
             *share_cells(c),
             bar(c["share"], c["overall"]),
         )
@@ -220,5 +220,5 @@ def _groups(card: Card) -> str:
     for entry in card["groups"]:
         for value in entry.get("values", ())[:12]:
             cells = (*share_cells(value), bar(value["share"], value["overall"]))
-            rows.append((f"{escape(spoken(entry['column']))}: {escape(str(value['value']))}", *cells))
+            rows.append((f"{escape(spoken(entry['column']))}: {escape(worded(str(value['value'])))}", *cells))
     return table(("", "Segment", "All", ""), rows, numbers=(1, 2))

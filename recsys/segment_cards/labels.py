@@ -123,6 +123,11 @@ def spoken(name: str) -> str:
     return " ".join(word.upper() if word.upper() in _CAPITALS else word for word in words)
 
 
+def worded(value: str) -> str:
+    """A value of a category as it is read: without underscores, in its own case, `sms` as SMS."""
+    return " ".join(word.upper() if word.upper() in _CAPITALS else word for word in value.replace("_", " ").split())
+
+
 def _camel(text: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", text).lower() if " " not in text else text
 

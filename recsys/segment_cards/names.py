@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from recsys.segment_cards.facts import Fact
-from recsys.segment_cards.labels import Labels, percent, spoken
+from recsys.segment_cards.labels import Labels, percent, worded
 
 WORTH_NAMING = 0.3
 """Standard deviations: smaller differences, however certain, name nothing."""
@@ -78,14 +78,14 @@ def phrase(fact: Fact, labels: Labels) -> str:
             return f"holds {held}"
         return f"no {held}" if fact.inside <= NONE else f"seldom holds {held}"
     if fact.kind in ("set", "category"):
-        word = "not known" if fact.value is None else spoken(fact.value)
+        word = "not known" if fact.value is None else worded(fact.value)
         return f"{label.text} {word}" if more else f"seldom {label.text} {word}"
     if fact.kind == "known":
         return _known(fact, label.text, more)
     if label.more or label.less:
         return label.more if more else label.less
     if label.unit == "flag":
-        return label.text if more else f"not {label.text}"
+        return _flag(label.text, more)
     if label.unit == "past":
         return f"{label.text} {'earlier' if more == labels.dated else 'later'}"
     if label.unit == "days":
@@ -106,7 +106,7 @@ def feature_text(fact: Fact, labels: Labels) -> str:
         return label.full
     if fact.feature == "holdings":
         return f"holds {labels.product(fact.value or '')}"
-    return f"{label.text}: {'not known' if fact.value is None else spoken(fact.value)}"
+    return f"{label.text}: {'not known' if fact.value is None else worded(fact.value)}"
 
 
 def sentence(fact: Fact, labels: Labels) -> str:
@@ -120,7 +120,7 @@ def sentence(fact: Fact, labels: Labels) -> str:
     elif fact.kind == "set" and fact.feature == "holdings":
         what = f"hold {labels.product(fact.value or '')}"
     else:
-        what = f"have {label.text} {'not known' if fact.value is None else spoken(fact.value)}"
+        what = f"have {label.text} {'not known' if fact.value is None else worded(fact.value)}"
     times = f" ({fact.ratio:.2g} times)" if fact.ratio is not None and fact.ratio >= 1.5 else ""
     return f"{inside} {what}, against {overall} of all customers{times}."
 
@@ -129,8 +129,10 @@ def _number_sentence(fact: Fact, labels: Labels) -> str:
     label = labels.label(fact.feature)
     text = label.full[:1].upper() + label.full[1:]
     inside, overall = labels.value(fact.feature, fact.inside), labels.value(fact.feature, fact.overall)
+    if label.unit == "flag":
+        return f"{inside} {_said_of_many(label.text)}, against {overall} of all customers."
     against = f"{inside} on average, against {overall} over all customers"
-    if label.unit in ("flag", "past") or fact.ratio is None:
+    if label.unit == "past" or fact.ratio is None:
         return f"{text}: {against}."
     if fact.ratio >= 2:
         said = f"{fact.ratio:.1f} times the average"
@@ -141,6 +143,20 @@ def _number_sentence(fact: Fact, labels: Labels) -> str:
     else:
         said = f"{1 - fact.ratio:.0%} below the average"
     return f"{text}: {against}, {said}."
+
+
+def _flag(text: str, more: bool) -> str:
+    """`has credit card` or `no credit card`, `active member` or `not active member`."""
+    if text.startswith("has "):
+        return text if more else f"no {text.removeprefix('has ')}"
+    return text.removeprefix("is ") if more else f"not {text.removeprefix('is ')}"
+
+
+def _said_of_many(text: str) -> str:
+    for one, many in (("has ", "have "), ("is ", "are ")):
+        if text.startswith(one):
+            return many + text.removeprefix(one)
+    return f"have {text}"
 
 
 def _known(fact: Fact, text: str, more: bool) -> str:

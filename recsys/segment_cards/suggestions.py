@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from recsys.segment_cards.labels import Labels, percent, spoken
+from recsys.segment_cards.labels import Labels, percent, spoken, worded
 
 Card = dict[str, Any]
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
@@ -34,24 +34,24 @@ def _channel(card: Card) -> Card | None:
             continue
         best, second = sorted(known, key=lambda r: (-r["shrunk"], r["channel"]))[:2]
         facts = [
-            f"{percent(r['shrunk'])} of contacts by {spoken(r['channel'])} were {outcome} "
+            f"{percent(r['shrunk'])} of contacts by {worded(r['channel'])} were {outcome} "
             f"({percent(r['shrunk_low'])} to {percent(r['shrunk_high'])}; {percent(r['overall'])} over all customers)."
             for r in (best, second)
         ]
         if allowed.get(best["channel"]) is not None:
-            facts.append(f"{percent(allowed[best['channel']])} allow marketing by {spoken(best['channel'])}.")
+            facts.append(f"{percent(allowed[best['channel']])} allow marketing by {worded(best['channel'])}.")
         clear = best["shrunk_low"] > second["shrunk_high"]
-        text = f"Contact by {spoken(best['channel'])}" + ("." if clear else f"; {spoken(second['channel'])} is close.")
+        text = f"Contact by {worded(best['channel'])}" + ("." if clear else f"; {worded(second['channel'])} is close.")
         return {"about": "channel", "text": text, "facts": facts}
     for topic in ("interactions", "transactions"):
         used = [c for c in card.get(topic, {}).get("channel", ()) if c["share"] is not None and c["value"] != "other"]
         if used:
             best = max(used, key=lambda c: (c["share"], c["value"]))
             fact = (
-                f"{percent(best['share'])} of their {topic} come through {spoken(best['value'])}, "
+                f"{percent(best['share'])} of their {topic} come through {worded(best['value'])}, "
                 f"{percent(best['overall'])} over all customers."
             )
-            text = f"Reach them through {spoken(best['value'])}: no answers to contacts are known."
+            text = f"Reach them through {worded(best['value'])}: no answers to contacts are known."
             return {"about": "channel", "text": text, "facts": [fact]}
     return None
 

@@ -38,13 +38,13 @@ class Transitions:
         """JSON: rows from, columns to, the last row those who are new; None where a cell is hidden.
 
         `share` is of the row's customers, the posterior mean under a Dirichlet with Jeffreys' prior, with its middle
-        95 %.
+        95 %. `stayed` is None where a cell of the diagonal is hidden, which it would help to work out.
         """
         whole = np.vstack([self.counts, self.new])
         hidden = hidden_cells(whole)
         small = (whole.sum(axis=1) < FEWEST)[:, None] | hidden
         shares = dirichlet(whole)
-        stayed, moved = np.trace(self.counts), self.counts.sum()
+        stayed, known = np.trace(self.counts), self.counts.sum()
 
         def shown(values: np.ndarray, digits: int) -> list[list[float | None]]:
             return [
@@ -57,7 +57,7 @@ class Transitions:
             "share": shown(shares.value, 4),
             "low": shown(shares.low, 4),
             "high": shown(shares.high, 4),
-            "customers": int(moved),
+            "customers": int(known),
             "new": int(self.new.sum()) if not 0 < self.new.sum() < FEWEST else None,
-            "stayed": round(float(stayed / moved), 4) if moved else None,
+            "stayed": None if not known or small.diagonal().any() else round(float(stayed / known), 4),
         }

@@ -161,3 +161,31 @@ def test_one_segment_has_nothing_to_be_apart_from() -> None:
     profiles.update(pl.DataFrame({"x": np.arange(50.0)}), np.zeros(50, dtype=np.int64))
     assert facts(profiles) == [[]]
     assert names([[]], Labels({"x": "number"}, {}), ["S1"])[0].text == "Close to the average"
+
+
+def test_flags_and_dates_are_said_as_one_would() -> None:
+    rng = np.random.default_rng(6)
+    index = rng.integers(0, 2, 2000)
+    rows = pl.DataFrame(
+        {
+            "has_card": (rng.random(2000) < np.where(index == 0, 0.9, 0.1)).astype(float),
+            "born": rng.normal(np.where(index == 0, 20000, 12000), 2000),
+        }
+    )
+    profiles = Profiles(2, ("has_card", "born"))
+    profiles.update(rows, index)
+    said = Labels({"has_card": "flag", "born": "date"}, {})
+    first, second = names(facts(profiles), said, ids(2))
+    assert set(first.text.lower().split(", ")) == {"has card", "born earlier"}
+    assert set(second.text.lower().split(", ")) == {"no card", "born later"}
+    flag = next(f for f in facts(profiles)[0] if f.feature == "has_card")
+    assert "% have card, against " in sentence(flag, said)
+
+
+def test_names_that_are_alike_say_over_which_days() -> None:
+    def login(days: int, effect: float) -> Fact:
+        name = f"interactions.login.count.{days}d"
+        return Fact("number", name, None, 2, 1, effect, effect, effect, 2, 2, 2, 1, 1, 0, 0)
+
+    found = names([[login(30, 2.0)], [login(365, 2.0)], []], Labels({}, {}), ids(3))
+    assert [name.text for name in found[:2]] == ["Many logins in 30 days", "Many logins in 365 days"]
