@@ -25,7 +25,7 @@ def card_section(card: Card, place: int, content: Mapping[str, Any]) -> str:
         '<div class="two">',
         block("Value and leaving, as observed", _observed(card)),
         block("Recency, frequency, money", _rfm(card, content["currency"])),
-        block("Products they hold", _holdings(card["holdings"])),
+        block("Products held, where they differ most", _holdings(card["holdings"])),
         block("What the recommender puts first", _preferred(card, content["products"])),
         block("Channels", _values(_first(card, "channel"))),
         block("When they are active", _when(card)),

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import erfc
 
-from recsys.segment_cards.intervals import Estimates, Z, benjamini_hochberg, welch
+from recsys.segment_cards.intervals import Estimates, Z, benjamini_hochberg, newcombe, welch, wilson
 from recsys.segment_cards.profiles import Moments, Profiles
 from recsys.segment_cards.suppression import FEWEST, hidden_parts, hidden_shares
 
@@ -154,19 +154,27 @@ def _tested(
         if n < FEWEST or others < FEWEST:
             continue
         inside, rest = counts[k] / n, (having - counts[k]) / others
-        apart, half = inside - rest, Z * np.sqrt(inside * (1 - inside) / n + rest * (1 - rest) / others)
+        apart = newcombe((inside, n), (rest, others))
         with np.errstate(divide="ignore", invalid="ignore"):
-            z = apart / (deviation * np.sqrt(1 / n + 1 / others))
-            log_error = np.sqrt((1 - inside) / np.maximum(counts[k], 0.5) + (1 - rest) / np.maximum(rest * others, 0.5))
+            z = apart.value / (deviation * np.sqrt(1 / n + 1 / others))
             factor = (1 - n / total) / deviation
-            effect = Estimates(*(bound * factor for bound in (apart, apart - half, apart + half)))
-        lift = _against_all(inside, rest, np.full(len(overall), n / total), log_error)
+            effect = Estimates(*(bound * factor for bound in (apart.value, apart.low, apart.high)))
+            lift = _lift(counts[k], n, having - counts[k], others)
         likely = np.minimum(overall, 1 - overall) * min(n, others) >= EXPECTED
         p = erfc(np.abs(z) / np.sqrt(2))
         for v in np.flatnonzero(enough & ~hidden[k] & likely).tolist():
             shares = float(inside[v]), float(overall[v])
             found.append((k, _share((kind, features[v], values[v]), shares, effect, lift, v, float(p[v]))))
     return found
+
+
+def _lift(count: np.ndarray, n: float, elsewhere: np.ndarray, others: float) -> Estimates:
+    """Share in the segment over the share of all; where nobody has it, up to what Wilson's interval allows."""
+    inside, rest, share = count / n, elsewhere / others, np.full(len(count), n / (n + others))
+    log_error = np.sqrt((1 - inside) / np.maximum(count, 0.5) + (1 - rest) / np.maximum(elsewhere, 0.5))
+    found = _against_all(inside, rest, share, log_error)
+    most = _against_all(wilson(count, np.full(len(count), n)).high, rest, share, np.zeros(len(count))).value
+    return Estimates(found.value, found.low, np.where(count > 0, found.high, most))
 
 
 def _share(

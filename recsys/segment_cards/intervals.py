@@ -28,6 +28,18 @@ def wilson(successes: np.ndarray, trials: np.ndarray) -> Estimates:
     return Estimates(share, np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
 
 
+def newcombe(first: tuple[np.ndarray, float], second: tuple[np.ndarray, float]) -> Estimates:
+    """Difference of two shares, each with its number of trials, by the score intervals of both.
+
+    Newcombe: Interval estimation for the difference between independent proportions, 1998, method 10.
+    """
+    a, b = (wilson(share * n, np.full(len(share), n)) for share, n in (first, second))
+    apart = a.value - b.value
+    low = apart - np.sqrt((a.value - a.low) ** 2 + (b.high - b.value) ** 2)
+    high = apart + np.sqrt((a.high - a.value) ** 2 + (b.value - b.low) ** 2)
+    return Estimates(apart, low, high)
+
+
 def ratio_of_sums(
     x: np.ndarray, t: np.ndarray, xx: np.ndarray, xt: np.ndarray, tt: np.ndarray, customers: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -139,6 +139,16 @@ def test_names_differ_even_where_the_facts_do_not() -> None:
     assert [name.text for name in found] == ["High x (S1)", "High x (S2)", "Close to the average"]
 
 
+def test_nobody_has_it_is_no_certainty() -> None:
+    index = np.repeat([0, 1], [200, 400])
+    rows = pl.DataFrame({"holdings": [[] if i < 200 or i % 3 else ["loan"] for i in range(600)]})
+    profiles = Profiles(2, sets=("holdings",))
+    profiles.update(rows.with_columns(pl.col("holdings").cast(pl.List(pl.String))), index)
+    fact = facts(profiles)[0][0]
+    assert (fact.inside, fact.ratio, fact.ratio_low) == (0, 0, 0)
+    assert 0.02 < fact.ratio_high < 0.15
+
+
 def test_hostile_columns_are_left_out_or_survived() -> None:
     rows = pl.DataFrame(
         {

@@ -8,6 +8,7 @@ from recsys.segment_cards.intervals import (
     benjamini_hochberg,
     clustered_wilson,
     dirichlet,
+    newcombe,
     ratio_of_sums,
     shrunk,
     welch,
@@ -20,6 +21,14 @@ def test_wilson_is_scipys() -> None:
     for place, (x, n) in enumerate(((7, 31), (0, 12), (120, 120))):
         theirs = stats.binomtest(x, n).proportion_ci(method="wilson")
         assert (ours.low[place], ours.high[place]) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_a_difference_of_shares_is_newcombes() -> None:
+    """His table II: 56/70 against 48/80 is .0524 to .3339, 5/56 against 0/29 is -.0381 to .1926."""
+    found = newcombe((np.array([56 / 70]), 70), (np.array([48 / 80]), 80))
+    assert (found.low[0], found.high[0]) == pytest.approx((0.0524, 0.3339), abs=1e-4)
+    found = newcombe((np.array([5 / 56]), 56), (np.array([0.0]), 29))
+    assert (found.low[0], found.high[0]) == pytest.approx((-0.0381, 0.1926), abs=1e-4)
 
 
 def test_welch_is_scipys() -> None:
