@@ -30,8 +30,8 @@ class SegmentsConfig(BaseModel):
 
     space: Literal["embedding", "features"] = "embedding"
     """What is clustered for the answer; the other space is shown beside it."""
-    algorithms: tuple[AlgorithmName, ...] = Field(default=get_args(AlgorithmName), min_length=1)
-    """What is tried."""
+    algorithms: tuple[AlgorithmName, ...] = Field(default=("k_means", "gaussian_mixture", "ward"), min_length=1)
+    """What is tried. All eight take minutes on ten thousand customers, the default a part of one."""
     fewest: int = Field(default=4, ge=2)
     """Fewest segments."""
     most: int = Field(default=12, ge=2, le=100)

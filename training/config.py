@@ -7,6 +7,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recsys.clustering import SegmentsConfig
 from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig
 from recsys.features.examples import EvaluationConfig
@@ -14,6 +15,7 @@ from recsys.shipped import find
 from recsys.strict_yaml import read_yaml, validate
 from recsys.two_tower import ModelConfig
 from training.adoption import AdoptionConfig
+from training.embedding import EmbeddingConfig
 from training.loop import TrainingConfig
 from training.network import LossConfig
 from training.tuning import TuningConfig
@@ -42,12 +44,19 @@ class Config(BaseModel):
     threads: int = Field(default=2, ge=1)
     """Threads of training; part of what makes a run repeatable."""
     features: FeatureConfig = FeatureConfig()
+    recommender: bool = True
+    """Whether there is a recommender; without one, as for a lake that knows no products, `embedding` must be given,
+    and `model`, `loss` and `evaluation` are not read."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     adoption: AdoptionConfig | None = None
     """Probabilities by horizon; they are not built without this section, which needs the temporal protocol."""
+    embedding: EmbeddingConfig | None = None
+    """Customer embeddings; they are not built without this section."""
+    segments: SegmentsConfig | None = None
+    """Segments of the embedded customers; they are not built without this section, which needs `embedding`."""
     serving: ServingConfig = ServingConfig()
     tuning: TuningConfig | None = None
     """What `recsys tune` searches; no part of a bundle."""
@@ -57,6 +66,16 @@ class Config(BaseModel):
         if self.adoption and self.evaluation.protocol != "temporal":
             protocol = self.evaluation.protocol
             raise ValueError(f"adoption needs evaluation.protocol: temporal, not {protocol}; leave the section out")
+        return self
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.segments and not self.embedding:
+            raise ValueError("segments needs a section embedding (embedding: {} takes its defaults)")
+        if not self.recommender and not self.embedding:
+            raise ValueError("recommender: false leaves nothing to train; give a section embedding")
+        if not self.recommender and self.adoption:
+            raise ValueError("adoption needs the recommender; leave the section out, or recommender: false")
         return self
 
 

@@ -165,12 +165,12 @@ class Towers(Protocol):
 
 def export_customer(model: Towers, shape: ArrayShape) -> bytes:
     """Graph of the customer tower: customer arrays → `vector` [N, D]."""
-    return _export(_CustomerGraph(model), _customer_example(shape))
+    return export_graph(_CustomerGraph(model), customer_example(shape))
 
 
 def export_product(model: Towers, products: dict[str, np.ndarray]) -> bytes:
     """Graph of the product tower: product arrays, such as these, → `vector` [P, D]."""
-    return _export(_ProductGraph(model), _first_rows(products))
+    return export_graph(_ProductGraph(model), _first_rows(products))
 
 
 class _CustomerGraph(nn.Module):
@@ -194,8 +194,8 @@ class _ProductGraph(nn.Module):
         return self.model.product(arrays)
 
 
-def _export(graph: nn.Module, example: dict[str, Tensor]) -> bytes:
-    """Graph with one named input per array and the output `vector`; free are the batch and the number of `tags`."""
+def export_graph(graph: nn.Module, example: dict[str, Tensor], outputs: Sequence[str] = ("vector",)) -> bytes:
+    """Graph with one named input per array and these outputs; free are the batch and the number of `tags`."""
     names = list(example)
     batch = torch.export.Dim("batch")
     free = {name: {0: batch} for name in names}
@@ -212,7 +212,7 @@ def _export(graph: nn.Module, example: dict[str, Tensor]) -> bytes:
                 kwargs={"arrays": {name: example[name] for name in names}},
                 dynamo=True,
                 input_names=names,
-                output_names=["vector"],
+                output_names=list(outputs),
                 dynamic_shapes={"arrays": free},
                 opset_version=OPSET,
                 verbose=False,
@@ -236,7 +236,7 @@ def serialise(model: onnx.ModelProto) -> bytes:
     return model.SerializeToString(deterministic=True)
 
 
-def _customer_example(shape: ArrayShape) -> dict[str, Tensor]:
+def customer_example(shape: ArrayShape) -> dict[str, Tensor]:
     """Arrays of a few customers about whom nothing is known."""
     rows = _EXAMPLE_ROWS
     arrays: dict[str, Tensor] = {}

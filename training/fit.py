@@ -1,15 +1,19 @@
 """Config and lake in, bundle out."""
 
 import hashlib
+import json
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import polars as pl
 import yaml
 
-from recsys.bundle import parity_record, write_bundle
-from recsys.features.definition import FeatureDefinition
+from recsys.bundle import parity_record, recommender_answers, write_bundle
+from recsys.features.definition import FeatureDefinition, define
 from recsys.features.encoder import Encoder
 from recsys.features.examples import last_day
 from recsys.features.features import features
@@ -17,14 +21,16 @@ from recsys.features.invent import invent
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-from recsys.two_tower import TwoTower
-from training.adoption import Adoption, fit_adoption
+from training.adoption import fit_adoption
 from training.config import Config
+from training.embedding import fit_embedding, inputs_of, prepare_customers
+from training.embedding_report import embedding_report
 from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.export_adoption import export_adoption
+from training.export_embedding import Embedded, export_embedding, torch_places
 from training.leaks import without_history
-from training.loop import FitResult
 from training.prepare import fit_recommender, prepare, prepare_refit, refit_recommender
+from training.segments import export_segments, fit_segments, new_segments
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
@@ -40,132 +46,169 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int
     Raises ConfigError or DataError if the lake cannot support the configuration.
     """
     config = config.model_copy(update={"tuning": None})
-    began = time.perf_counter()
     key = hashlib.sha256((config.model_dump_json() + lake.identity()).encode()).hexdigest()[:12]
     work = out / f".work-{config.name}-{key}"
     work.mkdir(parents=True, exist_ok=True)
-    seconds: dict[str, float] = {}
-    data = prepare(config, lake, work, progress, memory)
-    definition, encoder, products = data.definition, data.encoder, data.products
-    seconds["features"] = time.perf_counter() - began
-    fitted = fit_recommender(config, data, work / "checkpoints", progress)
-    if config.evaluation.refit:
-        began = time.perf_counter()
-        everything = prepare_refit(config, lake, data, work, progress, memory)
-        seconds["features"] += time.perf_counter() - began
-        fitted = refit_recommender(config, data, everything, fitted, work / "checkpoints-refit", progress)
-    seconds["fit"] = fitted.seconds
-    began = time.perf_counter()
-    adoption = _adoption(config, BucketReader(lake, memory), definition, encoder, products, work, progress)
-    if adoption:
-        seconds["adoption"] = time.perf_counter() - began
-    sizes = {
-        "train_examples": len(data.learning),
-        "validation_examples": len(data.held_out),
-        "share_of_customers": data.share,
-    }
-    bundle = _write(config, lake, definition, encoder, fitted, adoption, products, out, seconds, sizes)
+    made = _Made(config, lake, work, progress, memory)
+    if config.recommender:
+        made.recommender()
+        made.adoption()
+    made.embedding()
+    bundle = made.bundle(out)
     shutil.rmtree(work)
     return bundle
 
 
-def _adoption(
-    config: Config,
-    reader: BucketReader,
-    definition: FeatureDefinition,
-    encoder: Encoder,
-    products: dict[str, np.ndarray],
-    work: Path,
-    progress: Progress,
-) -> Adoption | None:
-    if config.adoption is None:
-        return None
-    return fit_adoption(
-        config.adoption,
-        reader,
-        definition,
-        encoder,
-        products,
-        until=last_day(config.evaluation, reader.lake.as_of),
-        model=config.model,
-        training=config.training,
-        seed=config.seed,
-        threads=config.threads,
-        work=work / "adoption",
-        progress=progress,
-    )
+class _Made:
+    """The parts of a bundle as they are made, one after the other, with what they share."""
 
+    def __init__(self, config: Config, lake: Lake, work: Path, progress: Progress, memory: int) -> None:
+        self.config, self.lake, self.work, self.progress, self.memory = config, lake, work, progress, memory
+        self.parts: dict[str, dict[str, bytes]] = {}
+        self.seconds: dict[str, float] = {}
+        self.report: dict[str, Any] = {}
+        self.definition: FeatureDefinition | None = None
+        self.encoder: Encoder | None = None
+        self._products: dict[str, np.ndarray] = {}
+        self._answers: bytes | None = None
 
-def _write(
-    config: Config,
-    lake: Lake,
-    definition: FeatureDefinition,
-    encoder: Encoder,
-    fitted: FitResult[TwoTower],
-    adoption: Adoption | None,
-    products: dict[str, np.ndarray],
-    out: Path,
-    seconds: dict[str, float],
-    sizes: dict[str, float],
-) -> Path:
-    report = {
-        "metric": config.training.metric,
-        "best_epoch": fitted.best_epoch,
-        "validation": fitted.metric,
-        "epochs": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.history],
-        "refit": [{k: v for k, v in epoch.items() if "second" not in k} for epoch in fitted.refit],
-        "products": len(encoder.products),
-        "without_history": without_history(lake, definition),
-        **sizes,
-    }
-    if adoption:
-        report["adoption"] = {
+    def recommender(self) -> None:
+        """Examples, encoder, two-tower model."""
+        config, began = self.config, time.perf_counter()
+        data = prepare(config, self.lake, self.work, self.progress, self.memory)
+        self.definition, self.encoder, self._products = data.definition, data.encoder, data.products
+        self.seconds["features"] = time.perf_counter() - began
+        fitted = fit_recommender(config, data, self.work / "checkpoints", self.progress)
+        if config.evaluation.refit:
+            began = time.perf_counter()
+            everything = prepare_refit(config, self.lake, data, self.work, self.progress, self.memory)
+            self.seconds["features"] += time.perf_counter() - began
+            folder = self.work / "checkpoints-refit"
+            fitted = refit_recommender(config, data, everything, fitted, folder, self.progress)
+        self.seconds["fit"] = fitted.seconds
+        self.report |= {
+            "metric": config.training.metric,
+            "best_epoch": fitted.best_epoch,
+            "validation": fitted.metric,
+            "epochs": _timeless(fitted.history),
+            "refit": _timeless(fitted.refit),
+            "products": len(data.encoder.products),
+            "train_examples": len(data.learning),
+            "validation_examples": len(data.held_out),
+            "share_of_customers": data.share,
+        }
+        shape, ids = data.encoder.shape, data.encoder.products
+        self.parts["recommender"] = export_two_tower(fitted.model, shape, data.products, ids)
+        rows = features(*self._invented(), data.definition)
+        vectors = torch_vectors(fitted.model, data.encoder.encode(rows))
+        excluded = data.encoder.padded_products(rows["holdings"])
+        best = torch_ranking(fitted.model, vectors, data.products, ids, excluded, PARITY_PRODUCTS)
+        self._answers = recommender_answers(vectors, *best)
+
+    def adoption(self) -> None:
+        """When a product will be acquired, where the configuration asks for it."""
+        config = self.config
+        if config.adoption is None or self.definition is None or self.encoder is None:
+            return
+        began = time.perf_counter()
+        adoption = fit_adoption(
+            config.adoption,
+            BucketReader(self.lake, self.memory),
+            self.definition,
+            self.encoder,
+            self._products,
+            until=last_day(config.evaluation, self.lake.as_of),
+            model=config.model,
+            training=config.training,
+            seed=config.seed,
+            threads=config.threads,
+            work=self.work / "adoption",
+            progress=self.progress,
+        )
+        self.seconds["adoption"] = time.perf_counter() - began
+        self.report["adoption"] = {
             "best_epoch": adoption.fitted.best_epoch,
             "log_likelihood": adoption.fitted.metric,
             "train_examples": adoption.examples,
         }
-    parts = {
-        "features": {
-            "config.yaml": yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode(),
-            "features.json": definition.model_dump_json(indent=1).encode(),
-            "encoder.json": encoder.model_dump_json(indent=1).encode(),
-        },
-        "recommender": export_two_tower(fitted.model, encoder.shape, products, encoder.products),
-        "parity": _parity(definition, encoder, fitted, products),
-        "report": {"report/metrics.json": _json(report)},
-    }
-    if adoption and config.adoption:
-        parts["adoption"] = export_adoption(
+        self.parts["adoption"] = export_adoption(
             adoption.fitted.model,
-            encoder.shape,
-            products,
+            self.encoder.shape,
+            self._products,
             config.adoption.horizons_months,
             adoption.knots,
-            encoder.encode(features(*invent(definition, encoder, PARITY_CUSTOMERS, seed=0), definition)),
+            self.encoder.encode(features(*self._invented(), self.definition)),
         )
-    about = {
-        "identity": lake.identity(),
-        "version": lake.version,
-        "source": lake.source,
-        "as_of": lake.as_of.isoformat() if lake.as_of else None,
-    }
-    bundle = write_bundle(out, config.name, parts, lake=about, feature_hash=definition.hash(), seconds=seconds)
-    return bundle.path
+
+    def embedding(self) -> None:
+        """Embeddings of the customers, and segments of them, where the configuration asks for them."""
+        config = self.config.embedding
+        if config is None:
+            return
+        began, as_of = time.perf_counter(), last_day(self.config.evaluation, self.lake.as_of)
+        self.definition = self.definition or define(self.lake, self.config.features)
+        folder = self.work / "embedding"
+        customers, self.encoder = prepare_customers(
+            self.lake, config, self.definition, self.encoder, as_of, self.memory, folder, self.progress
+        )
+        inputs = inputs_of(config, self.lake, self.encoder)
+        fitted = fit_embedding(
+            config,
+            customers,
+            inputs,
+            self.encoder,
+            training=self.config.training,
+            seed=self.config.seed,
+            threads=self.config.threads,
+            work=folder,
+            progress=self.progress,
+        )
+        embedded = Embedded(fitted.model, self.encoder, customers, config.unusual_share)
+        invented = self.encoder.encode(features(*self._invented(), self.definition))
+        self.parts["embedding"] = export_embedding(fitted.model, embedded, invented)
+        self.seconds["embedding"] = time.perf_counter() - began
+        self.report["embedding"] = embedding_report(fitted, embedded, customers)
+        if self.config.segments is None:
+            return
+        began = time.perf_counter()
+        clustering = fit_segments(self.config.segments, embedded, self.config.seed, self.progress)
+        places = embedded.vectors if clustering.chosen.space == "embedding" else embedded.features
+        graph, table = new_segments(
+            self.lake, self.definition, self.encoder, customers, clustering, places, self.config.seed
+        )
+        points = torch_places(fitted.model, invented, clustering.chosen.space)
+        self.parts["segments"] = export_segments(graph, table, clustering.prototypes, points)
+        self.seconds["segments"] = time.perf_counter() - began
+
+    def bundle(self, out: Path) -> Path:
+        """Write everything; return the directory."""
+        assert self.definition is not None and self.encoder is not None
+        self.report["without_history"] = without_history(self.lake, self.definition)
+        self.parts["features"] = {
+            "config.yaml": yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False).encode(),
+            "features.json": self.definition.model_dump_json(indent=1).encode(),
+            "encoder.json": self.encoder.model_dump_json(indent=1).encode(),
+        }
+        self.parts["parity"] = parity_record(*self._invented(), self._answers)
+        self.parts["report"] = {"report/metrics.json": json.dumps(self.report, indent=1, sort_keys=True).encode()}
+        lake = self.lake
+        about = {
+            "identity": lake.identity(),
+            "version": lake.version,
+            "source": lake.source,
+            "as_of": lake.as_of.isoformat() if lake.as_of else None,
+        }
+        written = write_bundle(
+            out, self.config.name, self.parts, lake=about, feature_hash=self.definition.hash(), seconds=self.seconds
+        )
+        return written.path
+
+    def _invented(self) -> tuple[dict[str, pl.DataFrame], pl.DataFrame]:
+        """Tables and examples of the customers that the parity record is about."""
+        assert self.definition is not None and self.encoder is not None
+        return invent(self.definition, self.encoder, PARITY_CUSTOMERS, seed=0)
 
 
-def _parity(
-    definition: FeatureDefinition, encoder: Encoder, fitted: FitResult[TwoTower], products: dict[str, np.ndarray]
-) -> dict[str, bytes]:
-    """Invented customers, from raw rows to ranked products, as torch answers for them."""
-    tables, examples = invent(definition, encoder, PARITY_CUSTOMERS, seed=0)
-    rows = features(tables, examples, definition)
-    vectors = torch_vectors(fitted.model, encoder.encode(rows))
-    excluded = encoder.padded_products(rows["holdings"])
-    ids, scores = torch_ranking(fitted.model, vectors, products, encoder.products, excluded, PARITY_PRODUCTS)
-    return parity_record(tables, examples, vectors, ids, scores)
-
-
-def _json(value: object) -> bytes:
-    import json
-
-    return json.dumps(value, indent=1, sort_keys=True).encode()
+def _timeless(records: Sequence[dict[str, float]]) -> list[dict[str, float]]:
+    """Records of epochs without what differs between runs."""
+    return [{k: v for k, v in epoch.items() if "second" not in k} for epoch in records]

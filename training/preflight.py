@@ -36,15 +36,51 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
     a part without examples, an unknown attribute or metric, nothing to learn from.
     """
     check_metric(config.training.metric, "training.metric")
-    if "interactions" not in lake.tables:
-        raise DataError(f"{lake.path}: no table interactions, so there is nothing to recommend from")
-    definition = define(lake, config.features, before=first_unseen_day(config, lake))
+    if config.recommender and "interactions" not in lake.tables:
+        raise DataError(
+            f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
+            "section embedding trains without"
+        )
+    before = first_unseen_day(config, lake) if config.recommender else None
+    definition = define(lake, config.features, before=before)
     if not (definition.profile or definition.holdings or definition.history_length):
         raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")
-    lines = [_source(lake), *stopped_tables(lake), *_inputs(lake, definition), *_split(config, lake)]
-    group = group_of(lake, config)
-    lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
-    return [*lines, *_examples(config, lake, definition, parts), *_adoption(config, lake, parts)]
+    lines = [_source(lake), *stopped_tables(lake), *_inputs(lake, definition)]
+    if config.recommender:
+        group = group_of(lake, config)
+        lines += _split(config, lake)
+        lines.append(f"popularity by group: {group or 'left out, no attribute has the role group'}")
+        lines += [*_examples(config, lake, definition, parts), *_adoption(config, lake, parts)]
+    else:
+        lines.append("no recommender (recommender: false)")
+    return [*lines, *_embedding(config, lake, definition)]
+
+
+def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:
+    """What the embedding would read, and from how many customers."""
+    if config.embedding is None:
+        return []
+    columns = (*definition.numbers, *definition.categories, *definition.tags)
+    for name in config.embedding.exclude:
+        if name not in columns:
+            raise ConfigError(f"embedding.exclude: there is no column {name!r}; there are {', '.join(columns)}")
+    never = {a.name for a in lake.attributes("customers") if a.role != "feature"} | set(config.embedding.exclude)
+    read = [name for name in columns if name not in never]
+    if not read and not definition.holdings:
+        raise ConfigError("embedding: no column is left to learn from; name fewer in embedding.exclude")
+    known = round(lake.tables["customers"].rows * sample_share(lake, config.embedding.customers))
+    contrast = config.embedding.sequence is not None and definition.history_length
+    line = f"embedding: {len(read)} columns{', holdings' if definition.holdings else ''} of {known:,} customers"
+    line += "; contrast of their histories" if contrast else ""
+    if config.segments is None:
+        return [line]
+    wanted = config.segments
+    if known < wanted.fewest:
+        raise ConfigError(f"segments.fewest: {wanted.fewest} segments of {known:,} customers cannot be")
+    return [
+        line,
+        f"segments: {wanted.fewest} to {wanted.most} in the {wanted.space}, {len(wanted.algorithms)} algorithms",
+    ]
 
 
 def check_metric(metric: str, where: str) -> None:

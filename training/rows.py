@@ -1,6 +1,6 @@
 """Feature rows and arrays of a training run, bucket by bucket, kept in its working directory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -72,12 +72,24 @@ def write_rows(
 def write_arrays(work: Path, part: Learning, encoder: Encoder) -> None:
     """Encode the rows of a part into arrays under `work/arrays`, one bucket in memory at a time."""
     paths = sorted((work / "rows" / part).glob("*.parquet"))
-    rows = pl.scan_parquet(paths)
-    size = rows.select(
-        pl.len(), pl.col("targets").list.len().max().alias("targets"), pl.col("holdings").list.len().max().alias("held")
-    ).collect()
-    total, width, held = (int(value or 0) for value in size.row(0))
-    folder = work / "arrays" / part
+    size = pl.scan_parquet(paths).select(
+        pl.col("targets").list.len().max().alias("targets"), pl.col("holdings").list.len().max().alias("held")
+    )
+    width, held = (int(value or 0) for value in size.collect().row(0))
+
+    def arrays(frame: pl.DataFrame) -> dict[str, np.ndarray]:
+        chunk = encoder.encode(frame)
+        chunk["targets"] = encoder.padded_products(frame["targets"], width)
+        chunk["excluded"] = encoder.padded_products(frame["holdings"], max(held, 1))
+        chunk["weights"] = frame["weight"].to_numpy().astype(np.float32)
+        return chunk
+
+    map_arrays(paths, work / "arrays" / part, arrays)
+
+
+def map_arrays(paths: list[Path], folder: Path, made: Callable[[pl.DataFrame], dict[str, np.ndarray]]) -> None:
+    """Write what is `made` of each file's rows, one after another, as one `.npy` per array into `folder`."""
+    total = int(pl.scan_parquet(paths).select(pl.len()).collect().item())
     folder.mkdir(parents=True, exist_ok=True)
     maps: dict[str, np.memmap] = {}
     start = 0
@@ -85,23 +97,24 @@ def write_arrays(work: Path, part: Learning, encoder: Encoder) -> None:
         frame = pl.read_parquet(path)
         if not frame.height:
             continue
-        chunk = encoder.encode(frame)
-        chunk["targets"] = encoder.padded_products(frame["targets"], width)
-        chunk["excluded"] = encoder.padded_products(frame["holdings"], max(held, 1))
-        chunk["weights"] = frame["weight"].to_numpy().astype(np.float32)
-        for name, values in chunk.items():
+        for name, values in made(frame).items():
             if name not in maps:
                 maps[name] = np.lib.format.open_memmap(
                     folder / f"{name}.npy", mode="w+", dtype=values.dtype, shape=(total, *values.shape[1:])
                 )
             maps[name][start : start + frame.height] = values
         start += frame.height
-    for values in maps.values():
-        values.flush()
+    for mapped in maps.values():
+        mapped.flush()
 
 
 def open_arrays(work: Path, part: Learning) -> Examples:
     """The arrays of a part, memory-mapped."""
-    maps = {path.stem: np.load(path, mmap_mode="r") for path in sorted((work / "arrays" / part).glob("*.npy"))}
+    maps = mapped_arrays(work / "arrays" / part)
     targets, excluded, weights = maps.pop("targets"), maps.pop("excluded"), maps.pop("weights")
     return Examples(arrays=maps, targets=targets, excluded=excluded, weights=weights)
+
+
+def mapped_arrays(folder: Path) -> dict[str, np.ndarray]:
+    """The arrays that `map_arrays` wrote, memory-mapped."""
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}

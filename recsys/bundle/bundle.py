@@ -124,7 +124,7 @@ class Bundle:
     @cached_property
     def definition(self) -> FeatureDefinition:
         """The feature definition; BundleError if it is not the one that the manifest names."""
-        definition = self._parse(DEFINITION, FeatureDefinition)
+        definition = self.parsed(DEFINITION, FeatureDefinition)
         if definition.hash() != self.contents.feature_hash:
             raise BundleError(
                 f"{self.path / DEFINITION}: its hash is {definition.hash()[:16]}…, "
@@ -135,9 +135,10 @@ class Bundle:
     @cached_property
     def encoder(self) -> Encoder:
         """The fitted encoder."""
-        return self._parse(ENCODER, Encoder)
+        return self.parsed(ENCODER, Encoder)
 
-    def _parse(self, path: str, model: type[Model]) -> Model:
+    def parsed(self, path: str, model: type[Model]) -> Model:
+        """A JSON file as a model; BundleError naming the field that does not fit."""
         try:
             return model.model_validate_json(self.read(path))
         except ValidationError as error:

@@ -1,6 +1,6 @@
 """The parity record of a bundle, and its replay: do the ONNX graphs still answer as the trained model did?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,14 @@ from recsys.bundle.adoption import PART as ADOPTION
 from recsys.bundle.adoption_parity import adoption_graphs, adoption_replay
 from recsys.bundle.bundle import ENCODER, Bundle
 from recsys.bundle.checks import Check, checked
+from recsys.bundle.embedding import PART as EMBEDDING
+from recsys.bundle.embedding import embedding_graphs, embedding_replay
 from recsys.bundle.frames import read_frames, write_frames
 from recsys.bundle.manifest import canonical_json
+from recsys.bundle.recommender import PART as RECOMMENDER
 from recsys.bundle.recommender import Recommender, customer_graph, item_table, product_graph, rank_graph
+from recsys.bundle.segmentation import PART as SEGMENTS
+from recsys.bundle.segmentation import segment_graphs, segments_replay
 from recsys.bundle.towers import product_ports
 from recsys.errors import BundleError, DataError, RecsysError
 from recsys.features.encoder import FIRST
@@ -27,42 +32,55 @@ BATCHES = (1, 7, 512)
 TOLERANCE = 1e-5
 """Largest difference, relative to the largest expected magnitude where that is above 1."""
 TOP = 10
+Replay = Callable[
+    [Bundle, Mapping[str, pl.DataFrame], pl.DataFrame, Sequence[int], float],
+    Iterator[Check],
+]
+"""(bundle, tables, examples, batch sizes, tolerance) → checks."""
+
+PARTS: tuple[tuple[str, Callable[[Bundle], str], Replay], ...] = (
+    (ADOPTION, adoption_graphs, adoption_replay),
+    (EMBEDDING, embedding_graphs, embedding_replay),
+    (SEGMENTS, segment_graphs, segments_replay),
+)
+"""Optional parts: what looks at their graphs, and what replays the invented customers."""
 
 
 def parity_record(
-    tables: Mapping[str, pl.DataFrame],
-    examples: pl.DataFrame,
+    tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, answers: bytes | None = None
+) -> dict[str, bytes]:
+    """The files of the part `parity`: raw rows of invented customers, and what the recommender answered, if any."""
+    if not examples.height:
+        raise DataError("parity: there is no example")
+    record = {TABLES: write_frames(tables), EXAMPLES: write_frames({"examples": examples.select(EXAMPLE.keys())})}
+    return record if answers is None else record | {EXPECTED: answers}
+
+
+def recommender_answers(
     vectors: np.ndarray,
     ids: Sequence[Sequence[str]],
     scores: Sequence[Sequence[float]] | np.ndarray,
-) -> dict[str, bytes]:
-    """The files of the part `parity`, from the answers of the model as it was trained.
+) -> bytes:
+    """The record's file of the recommender, from the answers of the model as it was trained.
 
-    `tables` and `examples` are raw rows of invented customers; `vectors` [N, D]; `ids` and `scores` each example's
-    ten best products that are not held, best first, and fewer where fewer are left (scores of -inf are left out).
-    Raises DataError if these do not belong together.
+    `vectors` [N, D]; `ids` and `scores` each example's ten best products that are not held, best first, and fewer
+    where fewer are left (scores of -inf are left out). Raises DataError if these do not belong together.
     """
-    if not examples.height or not examples.height == len(vectors) == len(ids) == len(scores):
-        raise DataError(
-            f"parity: {examples.height} examples, {len(vectors)} vectors, "
-            f"{len(ids)} lists of ids, {len(scores)} of scores"
-        )
+    if not len(vectors) == len(ids) == len(scores):
+        raise DataError(f"parity: {len(vectors)} vectors, {len(ids)} lists of ids, {len(scores)} of scores")
     if not np.isfinite(vectors).all():
         raise DataError("parity: the expected vectors are not finite")
     best = [
         [[product, float(score)] for product, score in zip(*pair, strict=True) if score > -np.inf][:TOP]
         for pair in zip(ids, scores, strict=True)
     ]
-    expected = {
-        "vectors": np.asarray(vectors, dtype=np.float32).tolist(),
-        "ids": [[product for product, _ in row] for row in best],
-        "scores": [[score for _, score in row] for row in best],
-    }
-    return {
-        TABLES: write_frames(tables),
-        EXAMPLES: write_frames({"examples": examples.select(EXAMPLE.keys())}),
-        EXPECTED: canonical_json(expected),
-    }
+    return canonical_json(
+        {
+            "vectors": np.asarray(vectors, dtype=np.float32).tolist(),
+            "ids": [[product for product, _ in row] for row in best],
+            "scores": [[score for _, score in row] for row in best],
+        }
+    )
 
 
 def verify(path: Path | str) -> list[Check]:
@@ -70,8 +88,8 @@ def verify(path: Path | str) -> list[Check]:
 
     Files and hashes; definition and encoder; names, dtypes and shapes of each graph; the item table; then the
     parity record from raw rows to ranked products at batch 1, 7 and 512: vectors and scores to 1e-5, the same
-    ten products but for ties within 1e-5, and equal bits at every batch size. Where there is a part `adoption`, its
-    graphs and its probabilities likewise.
+    ten products but for ties within 1e-5, and equal bits at every batch size. The graphs and the answers of the
+    optional parts likewise.
     """
     try:
         bundle = Bundle.load(path)
@@ -79,20 +97,23 @@ def verify(path: Path | str) -> list[Check]:
         return [Check("files", False, str(error))]
     size = sum(entry.size for entry in bundle.contents.files.values())
     checks = [Check("files", True, f"{len(bundle.contents.files)} files, {size:,} bytes, bundle {bundle.bundle_id}")]
-    for name, check in (
-        ("features and encoder", _features),
-        ("item table", _items),
-        ("customer.onnx", lambda b: _ports(customer_graph(b, _width(b)).inputs)),
-        ("product.onnx", _product_graph),
-        ("rank.onnx", lambda b: _ports(rank_graph(b, len(b.encoder.products), _width(b)).inputs)),
-    ):
-        checks.append(checked(name, check, bundle))
-    if ADOPTION in bundle.contents.parts:
-        checks.append(checked("adoption graphs", adoption_graphs, bundle))
+    checks.append(checked("features and encoder", _features, bundle))
+    present = bundle.contents.parts
+    if RECOMMENDER in present:
+        for name, check in (
+            ("item table", _items),
+            ("customer.onnx", lambda b: _ports(customer_graph(b, _width(b)).inputs)),
+            ("product.onnx", _product_graph),
+            ("rank.onnx", lambda b: _ports(rank_graph(b, len(b.encoder.products), _width(b)).inputs)),
+        ):
+            checks.append(checked(name, check, bundle))
+    checks += [checked(f"{name} graphs", graphs, bundle) for name, graphs, _ in PARTS if name in present]
     if all(check.ok for check in checks):
-        checks += _replay(bundle)
-        if ADOPTION in bundle.contents.parts:
-            checks += adoption_replay(bundle, *invented(bundle), BATCHES, TOLERANCE)
+        if RECOMMENDER in present:
+            checks += _replay(bundle)
+        for name, _, replay in PARTS:
+            if name in present:
+                checks += replay(bundle, *invented(bundle), BATCHES, TOLERANCE)
     else:
         checks.append(Check("parity", False, "not replayed, because a check above failed"))
     return checks

@@ -15,6 +15,7 @@ from recsys.errors import BundleError, DataError
 from recsys.features.encoder import FIRST
 from recsys.features.features import features
 
+PART = "recommender"
 CUSTOMER_GRAPH = "recommender/customer.onnx"
 PRODUCT_GRAPH = "recommender/product.onnx"
 RANK_GRAPH = "recommender/rank.onnx"

@@ -14,7 +14,16 @@ import polars as pl
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from recsys.bundle import Bundle, Port, customer_ports, parity_record, product_ports, write_bundle, write_item_table
+from recsys.bundle import (
+    Bundle,
+    Port,
+    customer_ports,
+    parity_record,
+    product_ports,
+    recommender_answers,
+    write_bundle,
+    write_item_table,
+)
 from recsys.features.definition import Column, FeatureDefinition
 from recsys.features.encoder import Encoder, EncoderState
 from recsys.features.examples import scoring_examples
@@ -114,7 +123,9 @@ def parts(bank: Bank) -> Parts:
             "recommender/rank.onnx": rank_onnx(),
             **write_item_table(PRODUCTS, bank.items),
         },
-        "parity": parity_record(tables, examples, vectors, ids, np.take_along_axis(scores, order, axis=1)),
+        "parity": parity_record(
+            tables, examples, recommender_answers(vectors, ids, np.take_along_axis(scores, order, axis=1))
+        ),
         "report": {"report/metrics.json": b'{"ndcg@10": 0.5}\n'},
     }
 

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 from onnx import ModelProto, numpy_helper
 
-from recsys.bundle import Bundle, Check, parity_record, verify, write_item_table
+from recsys.bundle import Bundle, Check, parity_record, recommender_answers, verify, write_item_table
 from recsys.errors import DataError
 from recsys.features.features import features
 from recsys.features.invent import invent
@@ -82,7 +81,7 @@ def test_another_order_within_a_tie_passes(
     rows = features(tables, examples, bank.definition)
     backwards = [sorted(set(bank.encoder.products) - set(held), reverse=True) for held in rows["holdings"].to_list()]
     zeros = [[0.0] * len(row) for row in backwards]
-    record = parity_record(tables, examples, np.zeros((4, 5), np.float32), backwards, zeros)
+    record = parity_record(tables, examples, recommender_answers(np.zeros((4, 5), np.float32), backwards, zeros))
     tied = {**with_file("recommender/customer.onnx", model.SerializeToString()), "parity": record}
     checks = verify(write(tied).path)
     assert failed(checks) == {}
@@ -137,9 +136,9 @@ def test_the_record_is_of_invented_customers_and_complete(parts: Parts, bank: An
 
 def test_a_record_that_does_not_belong_together_is_not_written(bank: Any) -> None:
     tables, examples = invent(bank.definition, bank.encoder, 2, seed=0)
-    with pytest.raises(DataError, match="2 examples, 1 vectors"):
-        parity_record(tables, examples, np.zeros((1, 5)), [[], []], [[], []])
+    with pytest.raises(DataError, match="2 vectors, 1 lists of ids"):
+        recommender_answers(np.zeros((2, 5)), [[]], [[], []])
     with pytest.raises(DataError, match="not finite"):
-        parity_record(tables, examples, np.full((2, 5), np.nan), [[], []], [[], []])
-    with pytest.raises(DataError, match="0 examples"):
-        parity_record({"customers": pl.DataFrame()}, examples.clear(), np.zeros((0, 5)), [], [])
+        recommender_answers(np.full((2, 5), np.nan), [[], []], [[], []])
+    with pytest.raises(DataError, match="no example"):
+        parity_record(tables, examples.clear())

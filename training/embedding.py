@@ -1,0 +1,359 @@
+"""Fitting of the embedding: every customer as seen on the last day, an autoencoder, and contrast of their histories."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from recsys.autoencoder import Autoencoder, AutoencoderConfig, Inputs, bin_edges
+from recsys.durable import rename
+from recsys.embedding import Embedding
+from recsys.errors import ConfigError, DataError
+from recsys.features.definition import FeatureDefinition
+from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import BucketReader, joined, sample_share
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from recsys.sequence_encoder import HISTORY, SequenceConfig, SequenceEncoder
+from training.batches import Epochs
+from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
+from training.rows import map_arrays, mapped_arrays
+
+COPIES = 3.0
+"""What the feature rows of a bucket take at most, in sizes of its tables."""
+EDGES_ROWS = 200_000
+"""Customers from whom the bins of numbers are taken at most."""
+VALIDATION_ROWS = 20_000
+"""Customers that an epoch is judged by at most."""
+DONE = "encoder.json"
+_BATCH = 4096
+
+
+class EmbeddingConfig(BaseModel):
+    """Customer embeddings: what they are learned from and how. Leave the section out to not build them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    autoencoder: AutoencoderConfig = AutoencoderConfig()
+    """Learns to find a customer's features again from a short vector."""
+    sequence: SequenceConfig | None = SequenceConfig()
+    """Learns from the order of events, where the lake has histories; null for none."""
+    exclude: tuple[str, ...] = ()
+    """Columns of the feature rows that are not read, besides those that are protected."""
+    customers: int = Field(default=200_000, ge=100)
+    """About how many customers are learned from and clustered, drawn by a hash; all are embedded."""
+    validation_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of them that picks the epochs."""
+    unusual_share: float = Field(default=0.001, gt=0, lt=0.5)
+    """Share of them whose reconstruction error counts as unusual."""
+
+
+@dataclass(frozen=True)
+class Customers:
+    """Every customer of the sample as seen from one day, at rest on the disk."""
+
+    rows: tuple[Path, ...]
+    """Feature rows, a file per bucket."""
+    arrays: dict[str, np.ndarray]
+    """The encoder's customer arrays, memory-mapped, in the order of the files."""
+    share: float
+    """The share of the lake's customers that was read."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """The feature rows of one bucket after another."""
+        for path in self.rows:
+            yield pl.read_parquet(path)
+
+    def batch(self, rows: np.ndarray | slice) -> dict[str, Tensor]:
+        """The arrays of these rows as tensors."""
+        return {name: torch.from_numpy(np.array(values[rows])) for name, values in self.arrays.items()}
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Some rows of the customers."""
+
+    customers: Customers
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, rows: np.ndarray | slice) -> dict[str, Tensor]:
+        return self.customers.batch(self.rows[rows])
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What training made of the section."""
+
+    model: Embedding
+    autoencoder: FitResult[Autoencoder]
+    sequence: FitResult[SequenceEncoder] | None
+
+
+def write_customers(
+    reader: BucketReader, definition: FeatureDefinition, as_of: date | None, work: Path, progress: Progress
+) -> EncoderState:
+    """Write the feature rows of every customer, seen from `as_of`, under `work`; return what an encoder saw."""
+    lake = reader.lake
+    state = EncoderState(definition, lake.read("products"))
+    folder = work / "rows"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    count = 0
+    for bucket in range(lake.buckets):
+        parts = []
+        for tables in reader.parts(bucket, COPIES):
+            ids = tables["customers"]["customer_id"].unique().sort()
+            if len(ids):
+                parts.append(features(tables, scoring_examples(ids, as_of), definition))
+        if parts:
+            rows = joined(parts)
+            state.update(rows)
+            rows.write_parquet(folder / f"{bucket:05d}.parquet", compression="lz4")
+            count += rows.height
+        progress(bucket + 1, lake.buckets, "features of every customer")
+    if not count:
+        raise DataError(f"{lake.path}: no customer to learn an embedding from")
+    return state
+
+
+def prepare_customers(
+    lake: Lake,
+    config: EmbeddingConfig,
+    definition: FeatureDefinition,
+    encoder: Encoder | None,
+    as_of: date | None,
+    memory: int,
+    work: Path,
+    progress: Progress,
+) -> tuple[Customers, Encoder]:
+    """The customers' rows and arrays under `work`, made unless they were finished there before, and their encoder.
+
+    Without an `encoder` one is fitted on these customers.
+    """
+    share = sample_share(lake, config.customers)
+    done = work / DONE
+    if not done.exists():
+        state = write_customers(BucketReader(lake, memory, share), definition, as_of, work, progress)
+        encoder = encoder or state.finish()
+        map_arrays(sorted((work / "rows").glob("*.parquet")), work / "arrays", encoder.encode)
+        partial = done.with_suffix(".partial")
+        partial.write_text(encoder.model_dump_json(), encoding="utf-8")
+        rename(partial, done)
+    encoder = Encoder.model_validate_json(done.read_text(encoding="utf-8"))
+    rows = tuple(sorted((work / "rows").glob("*.parquet")))
+    return Customers(rows, mapped_arrays(work / "arrays"), share), encoder
+
+
+def inputs_of(config: EmbeddingConfig, lake: Lake, encoder: Encoder) -> Inputs:
+    """What the autoencoder reads. Raises ConfigError for an excluded name that is no column of a feature row."""
+    columns = (*encoder.customer.numbers, *encoder.customer.categories, *encoder.customer.tags)
+    for name in config.exclude:
+        if name not in columns:
+            raise ConfigError(f"embedding.exclude: there is no column {name!r}; there are {', '.join(columns)}")
+    never = [a.name for a in lake.attributes("customers") if a.role != "feature"]
+    return Inputs.of(encoder, (*config.exclude, *never))
+
+
+def fit_embedding(
+    config: EmbeddingConfig,
+    customers: Customers,
+    inputs: Inputs,
+    encoder: Encoder,
+    *,
+    training: TrainingConfig,
+    seed: int,
+    threads: int,
+    work: Path,
+    progress: Progress,
+    on_epoch: OnEpoch | None = None,
+) -> Fitted:
+    """Fit both encoders and settle their scales; `work` gets the checkpoints, `on_epoch` the autoencoder's records."""
+    learning, judging = split(len(customers), config.validation_share, seed)
+    with quiet_and_deterministic(threads):
+        autoencoder = _fit_autoencoder(
+            config.autoencoder,
+            customers,
+            inputs,
+            learning,
+            judging,
+            training,
+            seed,
+            work / "autoencoder",
+            progress,
+            on_epoch,
+        )
+        sequence = None
+        if config.sequence is not None and encoder.shape.history:
+            sequence = _fit_sequence(
+                config.sequence, customers, encoder, learning, judging, training, seed, work / "sequence", progress
+            )
+        model = Embedding(autoencoder.model, sequence.model if sequence else None).eval()
+        _settle(model, customers)
+    return Fitted(model, autoencoder, sequence)
+
+
+def split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to learn from and rows to judge by, ascending; a handful of customers are both."""
+    order = np.random.default_rng((seed, 11)).permutation(rows)
+    held_out = min(VALIDATION_ROWS, int(rows * share))
+    if not held_out:
+        return np.sort(order), np.sort(order)
+    return np.sort(order[held_out:]), np.sort(order[:held_out])
+
+
+class Reconstruction:
+    """The task of finding customers again from their vectors."""
+
+    metric = "reconstruction"
+
+    def __init__(self, model: Autoencoder, judging: Chosen, batch_size: int) -> None:
+        self.model = model
+        self.judging = judging
+        self.batch_size = batch_size
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """From noisy arrays to the arrays as they are."""
+        return self.model.loss(batch)
+
+    def validate(self) -> float:
+        """Minus the mean loss without noise, over the customers that were kept out."""
+        return -_mean_loss(self.judging, self.batch_size, lambda batch: self.model.loss(batch, noise=False), self.model)
+
+
+class Contrast:
+    """The task of finding the other slice of the same customer's history."""
+
+    metric = "contrast"
+
+    def __init__(self, model: SequenceEncoder, judging: Chosen, batch_size: int) -> None:
+        self.model = model
+        self.judging = judging
+        self.batch_size = batch_size
+
+    def loss(self, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy over the batch."""
+        return self.model.loss(batch)
+
+    def validate(self) -> float:
+        """Minus the mean loss on the customers that were kept out, in slices that stay the same."""
+        drawn = torch.Generator().manual_seed(0)
+        return -_mean_loss(self.judging, self.batch_size, lambda batch: self.model.loss(batch, drawn), self.model)
+
+
+def _mean_loss(
+    judging: Chosen, batch_size: int, loss: Callable[[dict[str, Tensor]], Tensor], model: torch.nn.Module
+) -> float:
+    total = 0.0
+    device = next(model.parameters()).device
+    for start in range(0, len(judging), batch_size):
+        batch = judging.batch(slice(start, start + batch_size))
+        rows = len(next(iter(batch.values())))
+        total += float(loss({name: values.to(device) for name, values in batch.items()})) * rows
+    return total / len(judging)
+
+
+def _fit_autoencoder(
+    config: AutoencoderConfig,
+    customers: Customers,
+    inputs: Inputs,
+    learning: np.ndarray,
+    judging: np.ndarray,
+    training: TrainingConfig,
+    seed: int,
+    work: Path,
+    progress: Progress,
+    on_epoch: OnEpoch | None,
+) -> FitResult[Autoencoder]:
+    torch.manual_seed(seed)
+    edges, gaps = _numbers_of(customers, inputs, learning, config.bins)
+    model = Autoencoder(config, inputs, edges, gaps)
+    settings = _settings(training, config.epochs, config.batch_size, config.learning_rate, config.weight_decay)
+    return run_fit(
+        Reconstruction(model, Chosen(customers, judging), _BATCH),
+        Epochs(Chosen(customers, learning), config.batch_size, seed),
+        settings,
+        seed=seed,
+        identity=_identity([config.model_dump(mode="json"), asdict(inputs), edges.tolist(), len(learning), seed]),
+        directory=work,
+        progress=progress,
+        on_epoch=on_epoch,
+    )
+
+
+def _numbers_of(customers: Customers, inputs: Inputs, learning: np.ndarray, bins: int) -> tuple[Tensor, Tensor]:
+    """Edges of the bins and shares of gaps of the numbers that are read, from customers that are learned from."""
+    if not inputs.numbers:
+        return torch.zeros(0, bins - 1), torch.zeros(0)
+    step = -(-len(learning) // EDGES_ROWS)
+    rows, columns = learning[::step], list(inputs.number_places)
+    numbers, missing = (np.array(customers.arrays[name][rows])[:, columns] for name in ("numbers", "missing"))
+    return torch.from_numpy(bin_edges(numbers, missing, bins)), torch.from_numpy(missing.mean(axis=0))
+
+
+def _fit_sequence(
+    config: SequenceConfig,
+    customers: Customers,
+    encoder: Encoder,
+    learning: np.ndarray,
+    judging: np.ndarray,
+    training: TrainingConfig,
+    seed: int,
+    work: Path,
+    progress: Progress,
+) -> FitResult[SequenceEncoder] | None:
+    """None where hardly anybody has events enough to be contrasted with."""
+    enough = (np.asarray(customers.arrays["history"]) != 0).sum(axis=1) >= config.least_events
+    learning, judging = learning[enough[learning]], judging[enough[judging]]
+    if len(learning) < config.batch_size or not len(judging):
+        return None
+    torch.manual_seed(seed)
+    only = Customers(
+        customers.rows, {n: customers.arrays[n] for n in HISTORY if n in customers.arrays}, customers.share
+    )
+    return run_fit(
+        Contrast(SequenceEncoder(config, encoder.shape), Chosen(only, judging), config.batch_size),
+        Epochs(Chosen(only, learning), config.batch_size, seed),
+        _settings(training, config.epochs, config.batch_size, config.learning_rate, training.weight_decay),
+        seed=seed,
+        identity=_identity([config.model_dump(mode="json"), asdict(encoder.shape), len(learning), seed]),
+        directory=work,
+        progress=progress,
+    )
+
+
+def _settings(
+    training: TrainingConfig, epochs: int, batch_size: int, learning_rate: float, weight_decay: float
+) -> TrainingConfig:
+    update = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay}
+    return training.model_copy(update=update)
+
+
+@torch.no_grad()
+def _settle(model: Embedding, customers: Customers) -> None:
+    vectors, errors = [], []
+    for start in range(0, len(customers), _BATCH):
+        found, _, error = model.raw(customers.batch(slice(start, start + _BATCH)))
+        vectors.append(found)
+        errors.append(error)
+    model.settle(torch.cat(vectors), torch.cat(errors))
+
+
+def _identity(content: Sequence[object]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
