@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from recsys.autoencoder import Autoencoder
 from recsys.sequence_encoder import HISTORY, SequenceEncoder
 
-OUTPUTS = ("embedding", "features", "errors")
+OUTPUTS = ("customer_vector", "scaled_features", "relative_errors")
 """What the exported graph gives."""
 
 

@@ -16,7 +16,7 @@ _BATCH = 4096
 
 
 def embedding_graph(model: Embedding, encoder: Encoder) -> bytes:
-    """Customer arrays, those that are read → `embedding`, `features`, `errors`."""
+    """Customer arrays, those that are read → the outputs of the embedding."""
     example = customer_example(encoder.shape)
     return export_graph(model.cpu().eval(), {name: example[name] for name in model.arrays}, OUTPUTS)
 

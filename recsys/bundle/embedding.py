@@ -138,9 +138,9 @@ def embedding_ports(encoder: Encoder, about: About) -> tuple[dict[str, Port], di
     if unknown := sorted(set(about.arrays) - set(given)):
         raise BundleError(f"{ABOUT}: reads {', '.join(unknown)}; the encoder gives {', '.join(sorted(given))}")
     outputs = {
-        "embedding": Port("float32", (None, about.dimensions)),
-        "features": Port("float32", (None, about.scaled)),
-        "errors": Port("float32", (None, len(about.features))),
+        "customer_vector": Port("float32", (None, about.dimensions)),
+        "scaled_features": Port("float32", (None, about.scaled)),
+        "relative_errors": Port("float32", (None, len(about.features))),
     }
     return {name: given[name] for name in about.arrays}, outputs
 
