@@ -225,8 +225,8 @@ def _hdbscan(rows: np.ndarray, settings: Sequence[float], seed: int) -> Iterator
 
 
 ALGORITHMS: dict[AlgorithmName, Algorithm] = {
-    "k_means": Algorithm(_k_means, _numbers, most_rows=100_000),
-    "mini_batch_k_means": Algorithm(_mini_batch_k_means, _numbers, most_rows=1_000_000),
+    "k_means": Algorithm(_k_means, _numbers, most_rows=50_000),
+    "mini_batch_k_means": Algorithm(_mini_batch_k_means, _numbers, most_rows=100_000),
     "gaussian_mixture": Algorithm(_gaussian_mixture, _numbers, most_rows=20_000),
     "ward": Algorithm(_ward, _numbers),
     "spectral": Algorithm(_spectral, _numbers),
