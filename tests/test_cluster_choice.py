@@ -18,7 +18,7 @@ QUICK = SegmentsConfig(algorithms=("k_means", "ward"), most=7, bootstraps=3)
 def test_every_algorithm_is_in_the_table_of_every_space_and_the_known_groups_are_taken():
     rows, kind = blobs(250)
     both = {"embedding": rows, "features": np.concatenate([rows, rows], axis=1)}
-    found = find_segments(both, SegmentsConfig(most=7, bootstraps=2), 0)
+    found = find_segments(both, SegmentsConfig(algorithms=tuple(ALGORITHMS), most=7, bootstraps=2), 0)
     assert [(row.space, row.algorithm) for row in found.table()] == [(s, a) for s in both for a in ALGORITHMS]
     assert all(row.stability for row in found.table())
     assert not found.failed and not found.forced and not found.chosen.refused
