@@ -107,11 +107,16 @@ class Fitted:
 
 
 def write_customers(
-    reader: BucketReader, definition: FeatureDefinition, as_of: date | None, work: Path, progress: Progress
+    reader: BucketReader,
+    definition: FeatureDefinition,
+    as_of: date | None,
+    work: Path,
+    progress: Progress,
+    log_unit: float | None = None,
 ) -> EncoderState:
     """Write the feature rows of every customer, seen from `as_of`, under `work`; return what an encoder saw."""
     lake = reader.lake
-    state = EncoderState(definition, lake.read("products"))
+    state = EncoderState(definition, lake.read("products"), log_unit)
     folder = work / "rows"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -142,15 +147,16 @@ def prepare_customers(
     memory: int,
     work: Path,
     progress: Progress,
+    log_unit: float | None = None,
 ) -> tuple[Customers, Encoder]:
     """The customers' rows and arrays under `work`, made unless they were finished there before, and their encoder.
 
-    Without an `encoder` one is fitted on these customers.
+    Without an `encoder` one is fitted on these customers, with the `log_unit` of the features.
     """
     share = sample_share(lake, config.customers)
     done = work / DONE
     if not done.exists():
-        state = write_customers(BucketReader(lake, memory, share), definition, as_of, work, progress)
+        state = write_customers(BucketReader(lake, memory, share), definition, as_of, work, progress, log_unit)
         encoder = encoder or state.finish()
         map_arrays(sorted((work / "rows").glob("*.parquet")), work / "arrays", encoder.encode)
         partial = done.with_suffix(".partial")

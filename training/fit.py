@@ -149,7 +149,15 @@ class _Made:
         self.definition = self.definition or define(self.lake, self.config.features)
         folder = self.work / "embedding"
         customers, self.encoder = prepare_customers(
-            self.lake, config, self.definition, self.encoder, as_of, self.memory, folder, self.progress
+            self.lake,
+            config,
+            self.definition,
+            self.encoder,
+            as_of,
+            self.memory,
+            folder,
+            self.progress,
+            self.config.features.log_unit,
         )
         inputs = inputs_of(config, self.lake, self.encoder)
         fitted = fit_embedding(

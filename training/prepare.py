@@ -56,7 +56,8 @@ def prepare(config: Config, lake: Lake, work: Path, progress: Progress, memory: 
     done = work / DONE
     if not done.exists():
         definition = define(lake, config.features, before=first_unseen_day(config, lake))
-        encoder = write_rows(BucketReader(lake, memory, share), definition, config.evaluation, work, progress).finish()
+        reader, unit = BucketReader(lake, memory, share), config.features.log_unit
+        encoder = write_rows(reader, definition, config.evaluation, work, progress, log_unit=unit).finish()
         write_arrays(work, "train", encoder)
         write_arrays(work, "validation", encoder)
         shutil.rmtree(work / "rows")

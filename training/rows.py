@@ -42,13 +42,14 @@ def write_rows(
     work: Path,
     progress: Progress,
     parts: tuple[Learning, ...] = ("train", "validation"),
+    log_unit: float | None = None,
 ) -> EncoderState:
     """Write the rows of the parts as Parquet under `work/rows`; return what the encoder saw in training.
 
     Raises DataError if a part has no example.
     """
     lake = reader.lake
-    state = EncoderState(definition, lake.read("products"))
+    state = EncoderState(definition, lake.read("products"), log_unit)
     for i, part in enumerate(parts):
         folder = work / "rows" / part
         folder.mkdir(parents=True, exist_ok=True)

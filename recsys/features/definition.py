@@ -29,6 +29,9 @@ class FeatureConfig(BaseModel):
     each (more than 4,096 products) and nothing is ordered, so that there is no history."""
     top_categories: int = Field(default=12, ge=0, le=100)
     """How many transaction categories and channels get columns of their own, the most frequent first."""
+    log_unit: float | None = Field(default=None, gt=0)
+    """Numbers of customers are read as sign(x) · log(1 + |x| / unit). If not given, only skewed numbers are, in units
+    of their own median size, which sets amounts apart; 1 for all, as in log1p, sets nothing apart from something."""
     exclude: tuple[str, ...] = ()
     """Attributes (of customers or products) that are not used although their role is feature."""
     protected: tuple[str, ...] = ()

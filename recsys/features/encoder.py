@@ -39,8 +39,11 @@ class NumberEncoder(BaseModel):
     std: float
 
     @classmethod
-    def fit(cls, sketch: Sketch) -> "NumberEncoder":
-        """From what a sketch has seen; a column that is never known encodes as 0 with its flag."""
+    def fit(cls, sketch: Sketch, log_unit: float | None = None) -> "NumberEncoder":
+        """From what a sketch has seen; a column that is never known encodes as 0 with its flag.
+
+        With a `log_unit` the logarithm is taken whatever the skewness.
+        """
         values, counts = sketch.bins()
         if not len(values):
             return cls(lower=0, upper=0, median=0, log_scale=None, mean=0, std=1)
@@ -50,12 +53,13 @@ class NumberEncoder(BaseModel):
         clipped = values.clip(lower, upper)
         mean, std = _moments(clipped, counts)
         skewness = float(np.average(((clipped - mean) / std) ** 3, weights=counts))
-        log_scale = None
-        if abs(skewness) > 2:
+        log_scale = log_unit
+        if log_unit is None and abs(skewness) > 2:
             nonzero = values != 0
             size = np.abs(values[nonzero])
             order = np.argsort(size)
             log_scale = quantile(size[order], counts[nonzero][order], 0.5)
+        if log_scale is not None:
             mean, std = _moments(_signed_log(clipped, log_scale), counts)
         return cls(lower=lower, upper=upper, median=median, log_scale=log_scale, mean=mean, std=std)
 
@@ -242,12 +246,15 @@ class Encoder(BaseModel):
 class EncoderState:
     """What fitting has seen so far: one streaming pass, mergeable over buckets in any order."""
 
-    def __init__(self, definition: FeatureDefinition, products: pl.DataFrame) -> None:
+    def __init__(self, definition: FeatureDefinition, products: pl.DataFrame, log_unit: float | None = None) -> None:
+        """`log_unit` is that of `FeatureConfig`."""
         self._definition = definition
         self._products = products
         profile = {column.name: column for column in definition.profile}
         names = [*definition.categories, *definition.tags, *definition.numbers]
-        self._customer = _SideState([profile.get(name, Column(name=name, kind="number")) for name in names])
+        self._customer = _SideState(
+            [profile.get(name, Column(name=name, kind="number")) for name in names], log_unit=log_unit
+        )
 
     def update(self, rows: pl.DataFrame) -> None:
         """Add feature rows of training examples."""
@@ -275,8 +282,9 @@ class EncoderState:
 
 
 class _SideState:
-    def __init__(self, columns: list[Column], min_count: int = _MIN_COUNT) -> None:
+    def __init__(self, columns: list[Column], min_count: int = _MIN_COUNT, log_unit: float | None = None) -> None:
         self.min_count = min_count
+        self.log_units = {c.name: log_unit if c.kind == "number" else None for c in columns}
         self.categories: dict[str, Counter[str | None]] = {c.name: Counter() for c in columns if c.kind == "category"}
         self.tags: dict[str, Counter[str]] = {c.name: Counter() for c in columns if c.kind in ("tags", "text")}
         self.numbers = {c.name: Sketch() for c in columns if c.kind in ("number", "flag", "date")}
@@ -308,7 +316,7 @@ class _SideState:
     def finish(self) -> SideEncoder:
         return SideEncoder(
             categories={name: (None, *self._words(counts)) for name, counts in self.categories.items()},
-            numbers={name: NumberEncoder.fit(sketch) for name, sketch in self.numbers.items()},
+            numbers={name: NumberEncoder.fit(sketch, self.log_units[name]) for name, sketch in self.numbers.items()},
             tags={name: self._words(counts) for name, counts in self.tags.items()},
             tag_width=self.tag_width,
         )
