@@ -41,6 +41,19 @@ DATA_VERBS: Verbs = {
     "check": ("recsys.lake.commands:data_check", "List every violation of the contract, with counts and an example."),
 }
 
+SEGMENT_VERBS: Verbs = {
+    "assign": ("serving.segment_commands:assign", "Put every customer into a segment; resumes where it stopped."),
+    "refit": ("training.segment_commands:refit", "Find the segments anew; ids and names stay with what they name."),
+    "moves": ("training.segment_commands:moves", "Who moved from one segment to another, and why."),
+    "drift": ("serving.segment_commands:drift", "Are the customers still those that the segments were found in?"),
+}
+
+GROUPS: Mapping[str, tuple[str, Verbs]] = {
+    "data": ("Make, change or check a lake.", DATA_VERBS),
+    "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
+}
+"""Verbs of two words, by the first."""
+
 EXTRA_OF = {
     "adbc_driver_manager": "train",
     "adbc_driver_postgresql": "train",
@@ -91,11 +104,12 @@ def application(words: Sequence[str]) -> "typer.Typer":
 
     settings: dict[str, Any] = {"no_args_is_help": True, "add_completion": False, "rich_markup_mode": None}
     app = typer.Typer(help="Product recommendations for a bank.", pretty_exceptions_enable=False, **settings)
-    group, rest = words[:1], words[1:2]
-    data = typer.Typer(help="Make, change or check a lake.", **settings)
-    _add(data, DATA_VERBS, rest if group == ["data"] else [])
-    app.add_typer(data, name="data")
-    _add(app, VERBS, group)
+    first, rest = words[:1], words[1:2]
+    for name, (line, verbs) in GROUPS.items():
+        group = typer.Typer(help=line, **settings)
+        _add(group, verbs, rest if first == [name] else [])
+        app.add_typer(group, name=name)
+    _add(app, VERBS, first)
     return app
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.mixture import GaussianMixture
 from sklearn.neighbors import NearestNeighbors, kneighbors_graph
 
+from recsys.drift import DriftConfig
 from recsys.errors import DataError
 
 NOISE = -1
@@ -48,6 +49,10 @@ class SegmentsConfig(BaseModel):
     """The most rows for algorithms that compare rows with rows (Ward, spectral, DBSCAN, HDBSCAN): above, a sample."""
     tries: int = Field(default=4, ge=1)
     """How many settings of one algorithm are refitted, best silhouette first, until one passes."""
+    least_overlap: float = Field(default=0.5, gt=0, le=1)
+    """Jaccard index of the customers, old and new, from which on `recsys segments refit` keeps a segment's id."""
+    drift: DriftConfig = DriftConfig()
+    """From where on `recsys segments drift` raises a flag."""
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -76,7 +76,7 @@ def standing(
     )
     with threadpool_limits(1):
         places = follow(rows, prototypes, kept)
-        row = _candidate(rows, places, algorithm, setting, seed)
+        row = _candidate(rows, places, config.space, algorithm, setting, seed)
         drawn = ALGORITHMS[algorithm].rows(len(rows), config)
         found = stability(
             rows,
@@ -106,12 +106,14 @@ def _beaten(rows: np.ndarray, places: np.ndarray, fresh: np.ndarray) -> tuple[st
     return (f"begun anew, {len(fresh)} segments lie closer: squared distances {old / max(new, 1e-12) - 1:.0%} above",)
 
 
-def _candidate(rows: np.ndarray, places: np.ndarray, algorithm: AlgorithmName, setting: float, seed: int) -> Candidate:
+def _candidate(
+    rows: np.ndarray, places: np.ndarray, space: str, algorithm: AlgorithmName, setting: float, seed: int
+) -> Candidate:
     labels = nearest(rows, places)
     sizes = np.bincount(labels, minlength=len(places))
     measured = sample(len(rows), MEASURED, seed)
     return Candidate(
-        space="",
+        space=space,
         algorithm=algorithm,
         setting=setting,
         segments=len(places),

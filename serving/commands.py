@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from recsys.bundle.fits import parse_day
 from recsys.progress import progress_bar
-from serving.source import parse_day
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Directory of the bundle: the last line of `train`.")

@@ -15,10 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from recsys.bundle.fits import parse_day
 from serving.answers import Answers
 from serving.guard import Guard
 from serving.request import MAX_BODY, TOO_LARGE, BadRequest
-from serving.source import parse_day
 
 BUNDLE, LAKE, AS_OF = "RECSYS_BUNDLE", "RECSYS_LAKE", "RECSYS_AS_OF"
 """Environment variables that tell a worker what to serve; the last two may be missing."""

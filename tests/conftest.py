@@ -84,18 +84,36 @@ def small_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
 
 
 def _make_small_bank(folder: Path) -> Path:
+    lake, out = str(folder / "lake"), str(folder / "bundles")
+    called("data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2")
+    return Path(called("train", "demo", "--lake", lake, "--out", out, *QUICK)[-1])
+
+
+@pytest.fixture(scope="session")
+def segmented_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
+    """A synthetic bank of 800 customers, and a bundle of an embedding and segments; made by the command line."""
+    bundle = made_once("segmented_bank", tmp_path_factory, _make_segmented_bank)
+    return SmallBank(bundle.parent.parent / "lake", bundle)
+
+
+def _make_segmented_bank(folder: Path) -> Path:
+    lake, out = str(folder / "lake"), str(folder / "bundles")
+    parts = ["--set", "recommender=false", "--set", "adoption=null", "--set", "threads=1"]
+    parts += ["--set", "embedding={autoencoder: {epochs: 2}, sequence: {epochs: 1}}"]
+    parts += ["--set", "segments={algorithms: [k_means], most: 5, bootstraps: 2, smallest_share: 0.02}"]
+    called("data", "synth", lake, "--customers", "800", "--seed", "3", "--buckets", "2")
+    return Path(called("train", "demo", "--lake", lake, "--out", out, *parts)[-1])
+
+
+def called(*words: str) -> list[str]:
+    """The lines that a command printed, which must have ended well."""
     from typer.testing import CliRunner
 
     from recsys.__main__ import application
 
-    lake, out = str(folder / "lake"), str(folder / "bundles")
-    for words in (
-        ["data", "synth", lake, "--customers", "300", "--seed", "1", "--buckets", "2"],
-        ["train", "demo", "--lake", lake, "--out", out, *QUICK],
-    ):
-        result = CliRunner().invoke(application(words), words, catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-    return Path(result.stdout.splitlines()[-1])
+    result = CliRunner().invoke(application(list(words)), list(words), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout.splitlines()
 
 
 @pytest.fixture(scope="session")

@@ -44,6 +44,8 @@ class Embedded:
         self.vectors, self.features, errors = (np.concatenate(part) for part in zip(*found, strict=True))
         threshold = float(np.quantile(surprise(errors), 1 - unusual_share, method="higher"))
         self.about = self.about.model_copy(update={"unusual": threshold})
+        self.unusual = surprise(errors) >= threshold
+        """bool [N]: who is unusual."""
 
 
 @torch.no_grad()

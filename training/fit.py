@@ -182,7 +182,7 @@ class _Made:
         clustering = fit_segments(self.config.segments, embedded, self.config.seed, self.progress)
         places = embedded.vectors if clustering.chosen.space == "embedding" else embedded.features
         graph, table = new_segments(
-            self.lake, self.definition, self.encoder, customers, clustering, places, self.config.seed
+            self.lake, self.definition, self.encoder, customers, clustering, places, embedded.unusual, self.config.seed
         )
         points = torch_places(fitted.model, invented, clustering.chosen.space)
         self.parts["segments"] = export_segments(graph, table, clustering.prototypes, points)

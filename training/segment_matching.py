@@ -5,7 +5,6 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
 from scipy.optimize import linear_sum_assignment
 
 from recsys.errors import DataError
@@ -14,15 +13,8 @@ Fate = Literal["persists", "merged", "split", "vanished"]
 Origin = Literal["persists", "merged", "split", "new"]
 
 
-class MatchingConfig(BaseModel):
-    """When a segment is still itself."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    least_overlap: float = Field(default=0.5, gt=0, le=1)
-    """Jaccard index of the customers, old and new, from which on a segment keeps its id and name."""
-    most_of: float = Field(default=0.5, ge=0.5, lt=1)
-    """More than this share of a segment is most of it: to say that it went into another, or came from it."""
+MOST_OF = 0.5
+"""More than this share of a segment is most of it: to say that it went into another, or came from it."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +63,14 @@ def contingency(old: np.ndarray, new: np.ndarray, sizes: tuple[int, int]) -> np.
     return flat.reshape(sizes).astype(np.int64)
 
 
-def match(
-    overlap: np.ndarray, ids: Sequence[str], highest: int | None = None, config: MatchingConfig | None = None
-) -> Matching:
+def match(overlap: np.ndarray, ids: Sequence[str], highest: int = 0, least_overlap: float = 0.5) -> Matching:
     """Match segments by the largest sum of Jaccard indices (Kuhn, Naval Research Logistics Quarterly 1955).
 
     overlap: int [K, L] customers by old and new segment, as `contingency` counts them; ids: of the K old segments,
     such as S3; highest: the highest number that ever was in an id, for ids of segments that are no more.
-    A pair below `least_overlap` is no pair. New ids never are ones that were used. Raises DataError for ids that are
-    none, or are not as many as the rows.
+    A pair whose Jaccard index is below `least_overlap` is no pair. New ids never are ones that were used. Raises
+    DataError for ids that are none, or are not as many as the rows.
     """
-    config = config or MatchingConfig()
     numbers = [_number(segment) for segment in ids]
     if overlap.ndim != 2 or len(ids) != len(overlap) or len(set(ids)) < len(ids):
         raise DataError(f"matching: {len(set(ids))} distinct ids for an overlap of shape {overlap.shape}")
@@ -89,14 +78,14 @@ def match(
     pairs = {
         int(j): int(i)
         for i, j in zip(*linear_sum_assignment(-likeness), strict=True)
-        if likeness[i, j] >= config.least_overlap
+        if likeness[i, j] >= least_overlap
     }
-    top = max([highest or 0, *numbers])
+    top = max([highest, *numbers])
     fresh = [j for j in range(overlap.shape[1]) if j not in pairs]
     named = {j: ids[i] for j, i in pairs.items()} | {j: f"S{top + n}" for n, j in enumerate(fresh, start=1)}
-    new = tuple(_new(j, overlap, ids, pairs, named, config.most_of) for j in range(overlap.shape[1]))
+    new = tuple(_new(j, overlap, ids, pairs, named) for j in range(overlap.shape[1]))
     partner = {i: j for j, i in pairs.items()}
-    old = tuple(_old(i, overlap, likeness, ids, partner, named, config.most_of) for i in range(len(ids)))
+    old = tuple(_old(i, overlap, likeness, ids, partner, named) for i in range(len(ids)))
     same = sum(int(overlap[i, j]) for j, i in pairs.items())
     return Matching(old, new, top + len(fresh), same / max(1, int(overlap.sum())))
 
@@ -119,24 +108,21 @@ def _old(
     ids: Sequence[str],
     partner: dict[int, int],
     named: dict[int, str],
-    most_of: float,
 ) -> OldSegment:
     """Its customers are in one new segment (merged), in several that are mostly of it (split), or anywhere."""
     if i in partner:
         return OldSegment(ids[i], "persists", (named[partner[i]],), float(likeness[i, partner[i]]))
     row, columns = overlap[i], overlap.sum(axis=0)
     order = [int(j) for j in np.argsort(-row, kind="stable")]
-    parts = [j for j in order if row[j] > most_of * columns[j]]
-    if len(parts) > 1 and row[parts].sum() > most_of * row.sum():
+    parts = [j for j in order if row[j] > MOST_OF * columns[j]]
+    if len(parts) > 1 and row[parts].sum() > MOST_OF * row.sum():
         return OldSegment(ids[i], "split", tuple(named[j] for j in parts), 0.0)
-    if row[order[0]] > most_of * row.sum():
+    if row[order[0]] > MOST_OF * row.sum():
         return OldSegment(ids[i], "merged", (named[order[0]],), 0.0)
     return OldSegment(ids[i], "vanished", (), 0.0)
 
 
-def _new(
-    j: int, overlap: np.ndarray, ids: Sequence[str], pairs: dict[int, int], named: dict[int, str], most_of: float
-) -> NewSegment:
+def _new(j: int, overlap: np.ndarray, ids: Sequence[str], pairs: dict[int, int], named: dict[int, str]) -> NewSegment:
     """Its customers come from one old segment (split), are most of several (merged), or come from anywhere (new).
 
     A segment that persists has its id; that others were merged into it is said of them.
@@ -145,9 +131,9 @@ def _new(
         return NewSegment(named[j], "persists", (ids[pairs[j]],), pairs[j])
     column, rows = overlap[:, j], overlap.sum(axis=1)
     order = [int(i) for i in np.argsort(-column, kind="stable")]
-    whole = [i for i in order if column[i] > most_of * rows[i]]
-    if len(whole) > 1 and column[whole].sum() > most_of * column.sum():
+    whole = [i for i in order if column[i] > MOST_OF * rows[i]]
+    if len(whole) > 1 and column[whole].sum() > MOST_OF * column.sum():
         return NewSegment(named[j], "merged", tuple(ids[i] for i in whole), None)
-    if column[order[0]] > most_of * column.sum():
+    if column[order[0]] > MOST_OF * column.sum():
         return NewSegment(named[j], "split", (ids[order[0]],), None)
     return NewSegment(named[j], "new", (), None)

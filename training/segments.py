@@ -13,17 +13,15 @@ from recsys.clustering import SegmentsConfig
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder
 from recsys.lake.store import Lake
-from recsys.population import Population, PopulationState
 from recsys.progress import Progress
 from recsys.segment_cards.cards import CardSums, segment_names
 from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.names import Name, sentence
+from recsys.segment_profile import SegmentsProfile, SegmentsProfileState
+from recsys.warm_start import offsets
 from training.embedding import Customers
 from training.export import OPSET, serialise
 from training.export_embedding import Embedded
-
-SEGMENT, DISTANCE = "segment", "distance"
-"""Columns beside the feature rows in the population that drift is told from."""
 
 
 def fit_segments(config: SegmentsConfig, embedded: Embedded, seed: int, progress: Progress) -> Clustering:
@@ -90,24 +88,25 @@ def named(
     return segment_names(sums, labels, ids), labels
 
 
-def population_of(
-    definition: FeatureDefinition, customers: Customers, ids: Sequence[str], index: np.ndarray, distance: np.ndarray
-) -> Population:
-    """The feature rows with segment and distance beside them, as aggregates."""
-    state = PopulationState.of_features(definition, (DISTANCE,), (SEGMENT,))
+def profile_of(
+    definition: FeatureDefinition,
+    customers: Customers,
+    ids: Sequence[str],
+    index: np.ndarray,
+    distance: np.ndarray,
+    unusual: np.ndarray,
+) -> SegmentsProfile:
+    """What the customers look like, with their segments, as aggregates: index int64 [N], distance float32 [N, K]."""
+    state = SegmentsProfileState(definition, ids)
     own = np.take_along_axis(distance, index[:, None], axis=1)[:, 0]
+    assigned = pl.DataFrame(
+        {"segment_id": pl.Series(list(ids)).gather(pl.Series(index)), "distance": own, "unusual": unusual}
+    )
     start = 0
     for rows in customers.frames():
-        some = slice(start, start + rows.height)
-        state.update(beside(rows, ids, index[some], own[some]))
+        state.update(rows, assigned.slice(start, rows.height))
         start += rows.height
     return state.finish()
-
-
-def beside(rows: pl.DataFrame, ids: Sequence[str], index: np.ndarray, distance: np.ndarray) -> pl.DataFrame:
-    """Feature rows with the columns `segment` and `distance`."""
-    segment = pl.Series(list(ids)).gather(pl.Series(index))
-    return rows.with_columns(segment.alias(SEGMENT), pl.Series(DISTANCE, distance.astype(np.float64)))
 
 
 def segment_table(
@@ -115,16 +114,18 @@ def segment_table(
     ids: Sequence[str],
     names: Sequence[str],
     named_by: Sequence[Sequence[str]],
-    population: Population,
+    profile: SegmentsProfile,
+    kept: np.ndarray,
     seed: int,
     next_id: int,
     changes: Sequence[Mapping[str, object]] = (),
 ) -> SegmentTable:
-    """What the bundle keeps of a clustering."""
+    """What the bundle keeps of a clustering; `kept` are the `offsets` of its prototypes."""
     shares = np.bincount(clustering.labels, minlength=len(ids)) / len(clustering.labels)
     return SegmentTable(
         space=clustering.chosen.space,
         algorithm=clustering.chosen.algorithm,
+        setting=clustering.chosen.setting,
         seed=seed,
         forced=clustering.forced,
         refused=clustering.chosen.refused,
@@ -136,7 +137,8 @@ def segment_table(
         ),
         candidates=tuple(row.as_json() | {"seconds": 0.0} for row in clustering.candidates),
         failed=dict(clustering.failed),
-        population=population,
+        offsets=tuple(tuple(float(value) for value in row) for row in kept),
+        profile=profile,
         changes=tuple(dict(change) for change in changes),
     )
 
@@ -148,17 +150,19 @@ def new_segments(
     customers: Customers,
     clustering: Clustering,
     places: np.ndarray,
+    unusual: np.ndarray,
     seed: int,
 ) -> tuple[bytes, SegmentTable]:
-    """Graph and table of segments without a predecessor: S1 is the largest."""
+    """Graph and table of segments without a predecessor: S1 is the largest. `unusual` is bool [N]."""
     graph = assign_graph(clustering.prototypes)
     index, distance = assigned(graph, places, len(clustering.prototypes))
     ids = [f"S{i + 1}" for i in range(len(clustering.prototypes))]
     names, labels = named(lake, definition, encoder, customers, index, ids)
     told = [[sentence(fact, labels) for fact in name.facts] for name in names]
-    population = population_of(definition, customers, ids, index, distance)
+    profile = profile_of(definition, customers, ids, index, distance, unusual)
+    kept = offsets(places, clustering.prototypes)
     texts = [name.text for name in names]
-    return graph, segment_table(clustering, ids, texts, told, population, seed, len(ids) + 1)
+    return graph, segment_table(clustering, ids, texts, told, profile, kept, seed, len(ids) + 1)
 
 
 def export_segments(

@@ -25,6 +25,16 @@ def check_fits(bundle: Bundle, lake: Lake) -> None:
             )
 
 
+def parse_day(text: str | None, option: str = "--as-of") -> date | None:
+    """The day of an option; ConfigError unless it is written YYYY-MM-DD."""
+    if text is None:
+        return None
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f"{option} {text!r} is not a day; write it as YYYY-MM-DD, such as 2025-01-31") from None
+
+
 def scoring_day(lake: Lake, asked: date | None) -> date | None:
     """The day asked for, else the day after the last dated event; None for a lake without dates."""
     if lake.as_of is None and asked is not None:

@@ -14,7 +14,7 @@ from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
 from recsys.errors import BundleError, RecsysError
 from recsys.features.features import features
-from recsys.population import Population
+from recsys.segment_profile import SegmentsProfile
 
 PART = "segments"
 GRAPH = "segments/assign.onnx"
@@ -47,6 +47,8 @@ class SegmentTable(BaseModel):
     space: Literal["embedding", "features"]
     """What the prototypes are points of."""
     algorithm: str
+    setting: float
+    """What the algorithm was asked for: a number of segments, or what takes its place."""
     seed: int
     forced: bool
     """Nothing passed the rule that chooses."""
@@ -62,8 +64,10 @@ class SegmentTable(BaseModel):
     """Every algorithm and setting that was tried, with its measures."""
     failed: dict[str, str]
     """Algorithms that could not be fitted, and why."""
-    population: Population
-    """The feature rows then, with `segment` and `distance` beside them: what drift is told from."""
+    offsets: tuple[tuple[float, ...], ...]
+    """Of each prototype from the mean of the customers nearest to it: a refit keeps them."""
+    profile: SegmentsProfile
+    """What the customers looked like then: what drift is told from."""
     changes: tuple[dict[str, Any], ...] = ()
     """What the refit that made them found: which segments were kept, are new, merged, split, vanished."""
 
@@ -109,7 +113,11 @@ class Segmentation:
 
     def places(self, embedded: Embedded) -> np.ndarray:
         """float32 [N, D]: the points that are compared with the prototypes."""
-        return embedded.vectors if self.table.space == "embedding" else embedded.features
+        return self.places_in({"embedding": embedded.vectors, "features": embedded.features})
+
+    def places_in(self, spaces: Mapping[str, np.ndarray]) -> np.ndarray:
+        """float32 [N, D]: the one of the spaces whose points are compared with the prototypes."""
+        return spaces[self.table.space]
 
     def assign(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points [N, D] → index of the segment int64 [N], and the distance to each prototype float32 [N, K]."""
@@ -137,6 +145,14 @@ class Segmentation:
                 "unusual_features": pl.Series(told, dtype=pl.List(pl.String)),
             }
         )
+
+
+def segmentation_of(bundle: Bundle, threads: int = 1) -> Segmentation:
+    """The bundle's segments; BundleError if it has none."""
+    found = Segmentation.of(bundle, threads)
+    if found is None:
+        raise BundleError(f"{bundle.path}: has no segments; train it with the sections embedding and segments")
+    return found
 
 
 def segments_part(*, graph: bytes, table: SegmentTable, index: np.ndarray, distance: np.ndarray) -> dict[str, bytes]:

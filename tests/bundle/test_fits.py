@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from recsys.bundle import Bundle
-from recsys.bundle.fits import check_fits, scoring_day
+from recsys.bundle.fits import check_fits, parse_day, scoring_day
 from recsys.errors import ConfigError, LakeError
 from recsys.lake.store import Attribute, Lake, LakeWriter
 from tests.conftest import SmallBank
@@ -20,6 +20,14 @@ def undated_lake(path: Path, *attributes: Attribute) -> Lake:
         lake.append("products", pl.DataFrame({"product_id": ["P1"]}))
         lake.append("interactions", pl.DataFrame({"customer_id": ["C1"], "product_id": ["P1"], "kind": ["holds"]}))
     return Lake.open(path)
+
+
+def test_a_day_is_written_in_one_way() -> None:
+    assert parse_day("2025-01-31") == date(2025, 1, 31)
+    assert parse_day(None) is None
+    for text in ("31/01/2025", "2025-02-30", "yesterday", ""):
+        with pytest.raises(ConfigError, match="YYYY-MM-DD"):
+            parse_day(text)
 
 
 def test_the_day_is_the_one_asked_for_else_the_one_after_the_last_event(small_bank: SmallBank) -> None:

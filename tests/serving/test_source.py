@@ -1,20 +1,10 @@
-"""Days and paths as the command line names them."""
+"""Paths as the command line names them."""
 
-from datetime import date
 from pathlib import Path
 
 import pytest
 
-from recsys.errors import ConfigError
-from serving.source import absolute, parse_day
-
-
-def test_a_day_is_written_in_one_way() -> None:
-    assert parse_day("2025-01-31") == date(2025, 1, 31)
-    assert parse_day(None) is None
-    for text in ("31/01/2025", "2025-02-30", "yesterday", ""):
-        with pytest.raises(ConfigError, match="YYYY-MM-DD"):
-            parse_day(text)
+from serving.source import absolute
 
 
 def test_addresses_stay_and_paths_become_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

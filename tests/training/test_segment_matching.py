@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from recsys.errors import DataError
-from training.segment_matching import Matching, MatchingConfig, contingency, match
+from training.segment_matching import Matching, contingency, match
 
 IDS = ["S1", "S2", "S3"]
 
 
-def matched(overlap: list[list[int]], ids: list[str] = IDS, highest: int | None = None) -> Matching:
+def matched(overlap: list[list[int]], ids: list[str] = IDS, highest: int = 0) -> Matching:
     return match(np.array(overlap), ids, highest)
 
 
@@ -83,7 +83,7 @@ def test_who_is_in_no_segment_does_not_count() -> None:
 def test_the_least_overlap_is_declared() -> None:
     overlap = np.array([[60, 40], [40, 60]])  # Jaccard 60 / 140
     assert {new.id for new in match(overlap, ["S1", "S2"]).new} == {"S3", "S4"}
-    kept = match(overlap, ["S1", "S2"], config=MatchingConfig(least_overlap=0.4))
+    kept = match(overlap, ["S1", "S2"], least_overlap=0.4)
     assert [new.id for new in kept.new] == ["S1", "S2"] and kept.kept == 0.6
 
 

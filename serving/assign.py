@@ -1,0 +1,57 @@
+"""Batch assignment: the segment of every customer of a lake, bucket by bucket."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.bundle import Bundle
+from recsys.bundle.segmentation import Segmentation, segmentation_of
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import MEMORY
+from recsys.progress import Progress
+from serving.batch import Finished, Question, run_batch
+
+COLUMNS: dict[str, Any] = {
+    "customer_id": pl.String,
+    "segment_id": pl.String,
+    "segment": pl.String,
+    "distance": pl.Float32,
+    "unusual": pl.Boolean,
+    "unusual_features": pl.List(pl.String),
+    "bundle_id": pl.String,
+}
+
+
+def assign(
+    bundle_path: Path | str,
+    lake_path: Path | str,
+    out: Path | str,
+    *,
+    as_of: date | None = None,
+    version: int | None = None,
+    memory: int = MEMORY,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> Finished:
+    """`run_batch` of segments: raises what it raises, and BundleError for a bundle without segments."""
+    bundle = Bundle.load(bundle_path)
+    question = assigning(segmentation_of(bundle, threads))
+    return run_batch(
+        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+    )
+
+
+def assigning(segmentation: Segmentation) -> Question:
+    """The segment of every customer, how far they are from its prototype, and what is unusual about them."""
+
+    def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
+        customers = tables["customers"]["customer_id"].unique().sort()
+        if customers.is_empty():
+            return pl.DataFrame(schema={n: dtype for n, dtype in COLUMNS.items() if n != "bundle_id"}), 0
+        rows = features(tables, scoring_examples(customers, as_of), segmentation.definition)
+        return segmentation.assigned(rows), len(customers)
+
+    return Question({"answers": "segments"}, COLUMNS, ("customer_id",), answer)
