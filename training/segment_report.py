@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_samples
@@ -21,14 +20,11 @@ from training import segment_plots as plots
 from training.segment_gather import Assigner, Gathered
 from training.segment_page import page
 
-NAMES = ("name", "product_name", "title", "label", "description")
-"""Product attributes that name a product to a person, the best first."""
 COMPARED = 5_000
 """Customers whose silhouettes are taken: each is compared with every other."""
 PLACED = 2_500
 """Customers of the map by neighbours, which takes a minute for twice as many."""
 RADAR = 8
-MAX_NAME = 60
 PAGE, DATA = "segments.html", "segments.json"
 
 
@@ -36,7 +32,7 @@ def report(assigner: Assigner, lake: Lake, found: Gathered, curve: Sequence[dict
     """The content of the report: cards, profile, transitions, quality. `curve` has `algorithm`, `k`, `silhouette`."""
     entries = assigner.segments
     ids, given = [entry.id for entry in entries], [entry.name for entry in entries]
-    labels = Labels.of(assigner.definition, product_names(lake), lake.currency)
+    labels = Labels.of_lake(assigner.definition, lake)
     content = cards(found.sums, labels, ids, given if all(given) else None)
     silhouettes = silhouettes_of(found.places, found.index, len(ids))
     mean = float(np.concatenate(silhouettes).mean()) if any(map(len, silhouettes)) else None
@@ -144,14 +140,3 @@ def silhouettes_of(places: np.ndarray, index: np.ndarray, segments: int) -> list
 def titled(card: dict[str, Any]) -> str:
     """Id and name as they stand in plots."""
     return f"{card['id']} {card['name']}" if card["name"] != card["id"] else card["id"]
-
-
-def product_names(lake: Lake) -> dict[str, str]:
-    """Product id → the name that people know it by."""
-    if "products" not in lake.tables:
-        return {}
-    columns = [name for name in NAMES if lake.schema("products").get(name) == pl.String]
-    if not columns:
-        return {}
-    named = lake.read("products").select("product_id", columns[0]).drop_nulls()
-    return {product: name[:MAX_NAME] for product, name in named.iter_rows()}

@@ -5,7 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import polars as pl
+
 from recsys.features.definition import FeatureDefinition
+from recsys.lake.store import Lake
 
 Unit = Literal["plain", "count", "money", "days", "trend", "flag", "past"]
 """past: a date as days before the day from which customers are seen. trend: money, falling or rising."""
@@ -13,6 +16,9 @@ Unit = Literal["plain", "count", "money", "days", "trend", "flag", "past"]
 WHOLE_CURRENCIES = ("CLP", "ISK", "JPY", "KRW", "PYG", "UGX", "VND", "XAF", "XOF", "XPF")
 """Currencies without minor units (ISO 4217)."""
 YEAR = 365.25
+NAMES = ("name", "product_name", "title", "label", "description")
+"""Product attributes that name a product to a person, the best first."""
+LONGEST_NAME = 60
 _WINDOW = re.compile(r"\.(\d+)d$")
 _SHORT = {"trx": "transactions", "txn": "transactions", "prc": "share of", "pct": "share of", "oneoff": "one-off"}
 _DID = {
@@ -81,6 +87,11 @@ class Labels:
         kinds = {column.name: column.kind for column in definition.profile}
         return cls(kinds, products, currency, definition.dated)
 
+    @classmethod
+    def of_lake(cls, definition: FeatureDefinition, lake: Lake) -> "Labels":
+        """With the names of the lake's products, and its currency."""
+        return cls.of(definition, product_names(lake), lake.currency)
+
     def label(self, feature: str) -> Label:
         """`transactions.category.food.out.90d` → spending on food, money, of the last 90 days."""
         if feature in self.kinds or "." not in feature:
@@ -113,6 +124,17 @@ class Labels:
         if unit == "flag":
             return percent(number)
         return plain(number)
+
+
+def product_names(lake: Lake) -> dict[str, str]:
+    """Product id → the name that people know it by; none where the lake has no such attribute."""
+    if "products" not in lake.tables:
+        return {}
+    columns = [name for name in NAMES if lake.schema("products").get(name) == pl.String]
+    if not columns:
+        return {}
+    named = lake.read("products").select("product_id", columns[0]).drop_nulls()
+    return {product: name[:LONGEST_NAME] for product, name in named.iter_rows()}
 
 
 def spoken(name: str) -> str:
