@@ -46,6 +46,7 @@ SEGMENT_VERBS: Verbs = {
     "refit": ("training.segment_commands:refit", "Find the segments anew; ids and names stay with what they name."),
     "moves": ("training.segment_commands:moves", "Who moved from one segment to another, and why."),
     "drift": ("serving.segment_commands:drift", "Are the customers still those that the segments were found in?"),
+    "report": ("training.segment_commands:report", "What each segment is, does and may want: a page, and JSON."),
 }
 
 GROUPS: Mapping[str, tuple[str, Verbs]] = {

@@ -11,7 +11,8 @@ import pytest
 from recsys import __main__ as cli
 
 RECSYS = [sys.executable, "-m", "recsys"]
-ALL_VERBS = [[verb] for verb in cli.VERBS] + [["data", verb] for verb in cli.DATA_VERBS]
+ALL_VERBS = [[verb] for verb in cli.VERBS]
+ALL_VERBS += [[group, verb] for group, (_, verbs) in cli.GROUPS.items() for verb in verbs]
 
 
 def recsys(*words: str) -> subprocess.CompletedProcess[str]:
@@ -44,14 +45,15 @@ class Verb:
 def test_help_names_every_verb() -> None:
     result = recsys("--help")
     assert result.returncode == 0
-    for verb in [*cli.VERBS, "data"]:
+    for verb in [*cli.VERBS, *cli.GROUPS]:
         assert f"\n  {verb} " in result.stdout
 
 
-def test_help_of_the_data_group_names_its_verbs() -> None:
-    result = recsys("data", "--help")
+@pytest.mark.parametrize("group", cli.GROUPS)
+def test_help_of_a_group_names_its_verbs(group: str) -> None:
+    result = recsys(group, "--help")
     assert result.returncode == 0
-    for verb in cli.DATA_VERBS:
+    for verb in cli.GROUPS[group][1]:
         assert f"\n  {verb} " in result.stdout
 
 

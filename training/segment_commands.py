@@ -1,4 +1,4 @@
-"""Commands that follow segments over time: refit, moves."""
+"""Commands about segments that need what training installs: report, and over time refit and moves."""
 
 from datetime import date
 from pathlib import Path
@@ -20,6 +20,42 @@ Memory = Annotated[
 ]
 FLOWS = 20
 """Flows between segments that are printed."""
+
+
+def report(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's directory.")],
+    lake: LakeName,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the page and the JSON are written.")],
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="DAY", help="Day from which customers are seen; else after the last event."),
+    ] = None,
+    days: Annotated[
+        int, typer.Option("--days", metavar="N", min=1, help="How long before that day the earlier snapshot lies.")
+    ] = 90,
+    version: Version = None,
+    memory: Memory = "4GiB",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")] = 2,
+) -> None:
+    """Write what each segment is, does and may want: a page for marketers, and the same content as JSON.
+
+    The page needs nothing beside itself. It has a card for each segment, with its name, what sets it apart, what to
+    try and why, all segments side by side, who moved between two days, and how clear the segments are. Figures of
+    fewer than ten customers are not shown. The last line printed is the page's path.
+    """
+    from recsys.bundle import Bundle
+    from recsys.bundle.fits import parse_day, scoring_day
+    from recsys.lake.parts import parse_memory
+    from recsys.lake.store import Lake
+    from training.segment_report import write_bundle_report
+
+    asked, budget = parse_day(as_of), parse_memory(memory)
+    loaded, opened = Bundle.load(bundle), Lake.open(lake, version)
+    with progress_bar("Segments") as progress:
+        day = scoring_day(opened, asked)
+        paths = write_bundle_report(loaded, opened, out, day, days, progress, budget, threads)
+    for path in paths:
+        print(path)
 
 
 def refit(

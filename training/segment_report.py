@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,20 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 from sklearn.metrics import silhouette_samples
 
+from recsys.bundle import Bundle, Recommender
+from recsys.bundle.fits import check_fits
+from recsys.bundle.recommender import PART as RECOMMENDER
+from recsys.bundle.segmentation import segmentation_of
 from recsys.durable import rename
+from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
+from recsys.progress import Progress
 from recsys.segment_cards.cards import cards
 from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.suppression import FEWEST
 from training import segment_plots as plots
-from training.segment_gather import Assigner, Gathered
+from training.segment_gather import Assigner, Gathered, gather
 from training.segment_page import page
 
 COMPARED = 5_000
@@ -26,6 +33,29 @@ PLACED = 2_500
 """Customers of the map by neighbours, which takes a minute for twice as many."""
 RADAR = 8
 PAGE, DATA = "segments.html", "segments.json"
+
+
+def write_bundle_report(
+    bundle: Bundle,
+    lake: Lake,
+    out: Path,
+    as_of: date | None,
+    days: int,
+    progress: Progress,
+    memory: int = MEMORY,
+    threads: int = 2,
+) -> tuple[Path, Path]:
+    """Write `out/segments.json` and `out/segments.html`; return their paths.
+
+    Raises LakeError if the lake is not one that the bundle can read, and BundleError if the bundle has no segments.
+    """
+    check_fits(bundle, lake)
+    segmentation = segmentation_of(bundle, threads)
+    recommender = Recommender(bundle, threads) if RECOMMENDER in bundle.contents.parts else None
+    found = gather(segmentation, recommender, lake, as_of, days, progress, memory)
+    curve = curve_of(segmentation.table.candidates, segmentation.table.space)
+    content = report(segmentation, lake, found, curve, bundle.bundle_id)
+    return write_report(content, found, out)
 
 
 def report(assigner: Assigner, lake: Lake, found: Gathered, curve: Sequence[dict[str, Any]], bundle_id: str) -> Any:
@@ -75,7 +105,7 @@ def write_report(content: dict[str, Any], found: Gathered, out: Path) -> tuple[P
         partial = out / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         rename(partial, out / name)
-    return out / PAGE, out / DATA
+    return out / DATA, out / PAGE
 
 
 def drawn(content: dict[str, Any], found: Gathered) -> dict[str, str]:

@@ -134,7 +134,7 @@ def cards(sums: CardSums, labels: Labels, ids: Sequence[str], given: Sequence[st
         "transitions": moves,
         "profile": profile(found, labels),
         "tests": _tests(found),
-        "left_out": [*absent, *_absent(sums, moves is not None)],
+        "left_out": [*(absent if sums.definition.dated else ()), *_absent(sums, moves is not None)],
     }
 
 

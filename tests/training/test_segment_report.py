@@ -12,8 +12,10 @@ import polars as pl
 import pytest
 
 from recsys.bundle import Bundle, Recommender
-from recsys.lake.store import Lake
-from tests.conftest import SmallBank
+from recsys.bundle.segmentation import Segmentation
+from recsys.lake.contract import Attribute
+from recsys.lake.store import Lake, LakeWriter
+from tests.conftest import SmallBank, called
 from training.segment_gather import gather, known_before
 from training.segment_report import DATA, PAGE, distinct, report, write_report
 
@@ -189,3 +191,61 @@ def test_features_of_a_radar_speak_of_different_things() -> None:
     named = ["housing payments, last 90 days", "housing spending, last 90 days", "logins, last 30 days", "balance"]
     assert distinct(named, 3) == [0, 2, 3]
     assert distinct(named, 4) == [0, 1, 2, 3]
+
+
+NUMBERS = ("BALANCE", "PURCHASES", "CASH_ADVANCE", "PURCHASES_FREQUENCY", "CREDIT_LIMIT", "PAYMENTS")
+
+
+@pytest.fixture(scope="module")
+def cards_of_a_cross_section(datasets: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A lake of 1,500 card holders with six numbers, a label among them, and a bundle trained on it for a moment."""
+    folder = tmp_path_factory.mktemp("cross-section")
+    read = pl.read_csv(datasets / "cc_general" / "CC GENERAL.csv", infer_schema_length=None)
+    rows = read.filter(pl.col("BALANCE").is_not_null()).head(1500).rename({"CUST_ID": "customer_id"})
+    rows = rows.select("customer_id", *NUMBERS, pl.col("CREDIT_LIMIT").gt(6000).fill_null(False).alias("churned"))
+    attributes = [Attribute(name, "feature", "number") for name in NUMBERS] + [Attribute("churned", "label", "flag")]
+    with LakeWriter(folder / "lake", buckets=2, source="cards", attributes={"customers": attributes}) as writer:
+        writer.append("customers", rows.with_columns(pl.col(name).cast(pl.Float64) for name in NUMBERS))
+    (folder / "config.yaml").write_text(
+        "name: cards\nthreads: 1\nrecommender: false\n"
+        "embedding: {autoencoder: {dim: 4, hidden: 16, epochs: 2}}\n"
+        "segments: {algorithms: [k_means], fewest: 3, most: 4, bootstraps: 2, least_stability: 0.0}\n"
+    )
+    words = ("train", str(folder / "config.yaml"), "--lake", str(folder / "lake"), "--out", str(folder / "bundles"))
+    return folder / "lake", Path(called(*words)[-1])
+
+
+def told(bundle: Path, lake: Path, out: Path) -> dict[str, Any]:
+    """What `recsys segments report` wrote beside a page that is well formed."""
+    *_, data, page = called("segments", "report", str(bundle), "--lake", str(lake), "--out", str(out))
+    assert (Path(data), Path(page)) == (out / DATA, out / PAGE)
+    parser = Checked()
+    parser.feed(Path(page).read_text(encoding="utf-8"))
+    assert parser.faults == [] and parser.loads == []
+    content: dict[str, Any] = json.loads(Path(data).read_text())
+    return content
+
+
+def test_the_command_reports_a_cross_section(cards_of_a_cross_section: tuple[Path, Path], tmp_path: Path) -> None:
+    lake, bundle = cards_of_a_cross_section
+    content = told(bundle, lake, tmp_path / "out")
+    segments = Segmentation.of(Bundle.load(bundle))
+    assert segments is not None and content["customers"] == 1500
+    assert [card["name"] for card in content["segments"]] == list(segments.names)
+    assert len(content["quality"]["curve"]) == 2
+    assert content["transitions"] is None
+    assert "everything about time: the lake has no dated events" in content["left_out"]
+    for card in content["segments"]:
+        assert card["observed"][0]["column"] == "churned"
+        assert not {fact["feature"] for fact in (*card["apart"], *card["named_by"])} & {"churned"}
+
+
+def test_the_command_reports_a_bank_as_it_was_trained(small_bank: SmallBank, tmp_path: Path) -> None:
+    content = told(small_bank.bundle, small_bank.lake, tmp_path / "out")
+    segments = Segmentation.of(Bundle.load(small_bank.bundle))
+    assert segments is not None
+    assert [card["id"] for card in content["segments"]] == list(segments.ids)
+    assert sum(card["size"] or 0 for card in content["segments"]) <= content["customers"]
+    shown = [card for card in content["segments"] if "hidden" not in card]
+    assert all(card["preferred"] for card in shown)
+    assert content["transitions"]["customers"] > 250
