@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from recsys.bundle import Bundle, write_bundle
 from tests.lake.postgres_server import Server, programs, running
 from tests.once import made_once
 
@@ -103,6 +104,13 @@ def _make_segmented_bank(folder: Path) -> Path:
     parts += ["--set", "segments={algorithms: [k_means], most: 5, bootstraps: 2, smallest_share: 0.02}"]
     called("data", "synth", lake, "--customers", "800", "--seed", "3", "--buckets", "2")
     return Path(called("train", "demo", "--lake", lake, "--out", out, *parts)[-1])
+
+
+def without_segments(bundle: Bundle, out: Path) -> Path:
+    """The same bundle but for its segments."""
+    parts = {name: bundle.part(name) for name in bundle.contents.parts if name != "segments"}
+    lake, hashed = bundle.manifest["lake"], bundle.contents.feature_hash
+    return write_bundle(out, "without", parts, lake=lake, feature_hash=hashed, seconds={}).path
 
 
 def called(*words: str) -> list[str]:

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,13 +18,13 @@ from recsys.bundle.fits import check_fits, scoring_day
 from recsys.bundle.parity import invented
 from recsys.bundle.segmentation import GRAPH, PART, Segmentation, SegmentTable, segmentation_of
 from recsys.cluster_choice import Clustering, find_segments
-from recsys.clustering import SegmentsConfig, nearest
+from recsys.clustering import AlgorithmName, SegmentsConfig, nearest
 from recsys.features.features import features
 from recsys.lake.parts import MEMORY, BucketReader, sample_share
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.segment_cards.names import sentence
-from recsys.warm_start import Standing, offsets, standing
+from recsys.warm_start import offsets, standing
 from training.config import Config, parse_config
 from training.embedding import Customers, EmbeddingConfig, write_customers
 from training.segment_matching import Matching, contingency, match
@@ -40,6 +40,37 @@ class Places:
     """`embedding` float32 [N, E] and `features` float32 [N, W]."""
     unusual: np.ndarray
     """bool [N]."""
+
+
+@dataclass(frozen=True)
+class OldSegments:
+    """What a refit must know of the segments of before."""
+
+    prototypes: np.ndarray
+    """float32 [K, D]."""
+    offsets: np.ndarray
+    """float32 [K, D], of the prototypes from the middle of who was nearest."""
+    ids: tuple[str, ...]
+    next_id: int
+    space: str
+    algorithm: AlgorithmName
+    setting: float
+    forced: bool
+
+    @classmethod
+    def of(cls, segmentation: Segmentation) -> "OldSegments":
+        """Those of a bundle."""
+        table = segmentation.table
+        return cls(
+            prototypes_of_graph(segmentation.bundle.read(GRAPH)),
+            np.array(table.offsets, dtype=np.float32),
+            segmentation.ids,
+            table.next_id,
+            table.space,
+            table.algorithm,  # type: ignore[arg-type]
+            table.setting,
+            table.forced,
+        )
 
 
 @dataclass(frozen=True)
@@ -88,7 +119,7 @@ def refit(
     try:
         day = scoring_day(lake, as_of)
         places = read_places(segmentation, lake, config.embedding or EmbeddingConfig(), day, memory, work, progress)
-        found = find_again(segmentation, places, _rule(config), seed, progress)
+        found = find_again(OldSegments.of(segmentation), places.spaces, _rule(config), seed, progress)
         files, names = _part(segmentation, lake, places, found, seed)
         path = _write(bundle, config, lake, out, files, time.perf_counter() - began)
     finally:
@@ -122,44 +153,33 @@ def read_places(
 
 
 def find_again(
-    segmentation: Segmentation, places: Places, config: SegmentsConfig, seed: int, progress: Progress
+    old: OldSegments, spaces: Mapping[str, np.ndarray], config: SegmentsConfig, seed: int, progress: Progress
 ) -> Found:
-    """The old segments where their customers are now, if they still stand; else whatever the rule chooses anew."""
-    table = segmentation.table
-    rows = places.spaces[table.space]
-    old = prototypes_of_graph(segmentation.bundle.read(GRAPH))
-    kept = np.array(table.offsets, dtype=np.float32)
+    """The old segments where their customers are now, if they still stand; else whatever the rule chooses anew.
+
+    spaces: name → float32 [N, D], as `find_segments` takes them.
+    """
+    rows = spaces[old.space]
     progress(0, 1, "old segments on new customers")
-    stood = standing(rows, old, kept, (table.algorithm, table.setting), _as_it_was(config, table), seed)  # type: ignore[arg-type]
+    rule = config.model_copy(update={"space": old.space})
+    if old.forced:  # of what was taken though it never passed, only that nobody is lost
+        rule = rule.model_copy(update={"smallest_share": 0.0, "least_stability": 0.0})
+    stood = standing(rows, old.prototypes, old.offsets, (old.algorithm, old.setting), rule, seed)
     if stood.fallen:
-        clustering = find_segments(places.spaces, config, seed, progress)
-        rows = places.spaces[clustering.chosen.space]
-        kept = offsets(rows, clustering.prototypes)
+        clustering = find_segments(spaces, config, seed, progress)
+        kept = offsets(spaces[clustering.chosen.space], clustering.prototypes)
     else:
-        clustering = _still(stood, table, rows)
-    before, _ = segmentation.assign(segmentation.places_in(places.spaces))
-    overlap = contingency(before, clustering.labels, (len(old), len(clustering.prototypes)))
-    found = match(overlap, segmentation.ids, table.next_id - 1, config.least_overlap)
-    return Found(clustering, kept, found, stood.fallen)
+        labels = nearest(rows, stood.candidate.prototypes)
+        clustering = Clustering(stood.candidate, old.forced, labels, (stood.candidate,), {})
+        kept = old.offsets
+    overlap = contingency(nearest(rows, old.prototypes), clustering.labels, (len(old.ids), len(clustering.prototypes)))
+    return Found(clustering, kept, match(overlap, old.ids, old.next_id - 1, config.least_overlap), stood.fallen)
 
 
 def prototypes_of_graph(graph: bytes) -> np.ndarray:
     """float32 [K, D] from the graph of `assign_graph`, which holds -2 times their transpose."""
     stored = {one.name: numpy_helper.to_array(one) for one in onnx.load_from_string(graph).graph.initializer}
     return np.ascontiguousarray(stored["twice"].T / np.float32(-2))
-
-
-def _as_it_was(config: SegmentsConfig, table: SegmentTable) -> SegmentsConfig:
-    """The rule for old segments: of those that were taken though they never passed it, only that nobody is lost."""
-    update: dict[str, Any] = {"space": table.space}
-    if table.forced:
-        update |= {"smallest_share": 0.0, "least_stability": 0.0}
-    return config.model_copy(update=update)
-
-
-def _still(stood: Standing, table: SegmentTable, rows: np.ndarray) -> Clustering:
-    labels = nearest(rows, stood.candidate.prototypes)
-    return Clustering(stood.candidate, table.forced, labels, (stood.candidate,), {})
 
 
 def _part(

@@ -113,11 +113,7 @@ class Segmentation:
 
     def places(self, embedded: Embedded) -> np.ndarray:
         """float32 [N, D]: the points that are compared with the prototypes."""
-        return self.places_in({"embedding": embedded.vectors, "features": embedded.features})
-
-    def places_in(self, spaces: Mapping[str, np.ndarray]) -> np.ndarray:
-        """float32 [N, D]: the one of the spaces whose points are compared with the prototypes."""
-        return spaces[self.table.space]
+        return embedded.vectors if self.table.space == "embedding" else embedded.features
 
     def assign(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points [N, D] → index of the segment int64 [N], and the distance to each prototype float32 [N, K]."""

@@ -16,7 +16,7 @@ from recsys.lake.store import Lake
 from serving.assign import COLUMNS, assign
 from serving.batch import COPIES
 from serving.score import score
-from tests.conftest import SmallBank, called
+from tests.conftest import SmallBank, called, without_segments
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +68,15 @@ def test_a_run_that_was_cut_short_continues_to_the_same_bytes(
     assert content(tmp_path / "parts") == content(whole)
 
 
-def test_scores_and_segments_do_not_mix(
-    whole: Path, segmented_bank: SmallBank, small_bundle: Path, small_lake: Path, tmp_path: Path
-) -> None:
+def test_scores_and_segments_do_not_mix(whole: Path, small_bundle: Path, small_lake: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="belongs to another run"):
         score(small_bundle, small_lake, whole)
     score(small_bundle, small_lake, tmp_path / "scores")
-    with pytest.raises(DataError, match="belongs to another run"):
-        assign(segmented_bank.bundle, segmented_bank.lake, tmp_path / "scores")
+    with pytest.raises(DataError, match="--answers None there, segments now"):
+        assign(small_bundle, small_lake, tmp_path / "scores")
+
+
+def test_a_bundle_without_segments_is_refused(segmented_bank: SmallBank, tmp_path: Path) -> None:
+    without = without_segments(Bundle.load(segmented_bank.bundle), tmp_path)
     with pytest.raises(BundleError, match="has no segments; train it with the sections embedding and segments"):
-        assign(small_bundle, small_lake, tmp_path / "none")
+        assign(without, segmented_bank.lake, tmp_path / "none")
