@@ -44,7 +44,9 @@ def test_a_refit_on_the_same_lake_keeps_ids_names_and_customers(segmented_bank: 
     before, after = Segmentation(old), Segmentation(new)
     assert after.ids == before.ids and after.names == before.names
     assert refitted[-2] == "100.0% of the customers keep their segment"
-    assert [line.replace(",", "").split()[:2] for line in refitted[:-2]] == [[segment, "persists"] for segment in before.ids]
+    assert [line.replace(",", "").split()[:2] for line in refitted[:-2]] == [
+        [segment, "persists"] for segment in before.ids
+    ]
     assert after.table.seed == 7 and after.table.candidates == before.table.candidates
     assert after.table.changes[0]["begun"] == "from the old prototypes"
 
