@@ -234,6 +234,11 @@ class Autoencoder(nn.Module):
             noisy["tags"] = torch.where(lost, values[torch.randint(0, rows, (rows,), device=values.device)], values)
         return noisy
 
+    def error(self, arrays: Mapping[str, Tensor]) -> Tensor:
+        """Customer arrays → `errors` [N, F] of their own vectors."""
+        known = self.inputs.selected(arrays)
+        return self.errors(known, self.vector(known))
+
     def errors(self, known: dict[str, Tensor], vector: Tensor) -> Tensor:
         """[N, F] how badly each of `Inputs.features` is found again: squared error, or minus log-likelihood.
 
@@ -245,13 +250,16 @@ class Autoencoder(nn.Module):
             found.append((back["numbers"] - known["numbers"]) ** 2 * (1 - known["missing"]))
         if self.inputs.categories:
             for i, logits in enumerate(back["categories"].split(self.inputs.category_sizes, dim=1)):
-                one_hot = nn.functional.embedding(known["categories"][:, i], torch.eye(logits.shape[1]))
+                one_hot = nn.functional.embedding(
+                    known["categories"][:, i], torch.eye(logits.shape[1], device=logits.device)
+                )
                 likelihood = nn.functional.log_softmax(logits, dim=1) * one_hot
-                found.append(-(likelihood @ torch.ones(logits.shape[1], 1)))
+                found.append(-(likelihood @ torch.ones(logits.shape[1], 1, device=logits.device)))
         if self.inputs.products:
             logits, held = back["holdings"], known["holdings"]
             each = nn.functional.softplus(logits) - logits * held
-            found.append(each @ torch.full((self.inputs.products, 1), 1 / self.inputs.products))
+            share = torch.full((self.inputs.products, 1), 1 / self.inputs.products, device=each.device)
+            found.append(each @ share)
         return torch.cat(found, dim=1)
 
     def scaled(self, known: dict[str, Tensor]) -> Tensor:

@@ -36,6 +36,8 @@ class SequenceConfig(BaseModel):
     """Customers in a step: each slice is to be told from those of all the others."""
     learning_rate: float = Field(default=3e-3, gt=0)
     """Highest learning rate of AdamW."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    """AdamW's decay of tables and matrices."""
 
 
 class SequenceEncoder(nn.Module):
@@ -75,7 +77,8 @@ def sliced(arrays: dict[str, Tensor], generator: torch.Generator | None = None) 
     count = (history != 0).sum(dim=1)
 
     def draw() -> Tensor:
-        return torch.rand(rows, generator=generator, device=history.device)
+        where = None if generator else history.device
+        return torch.rand(rows, generator=generator, device=where).to(history.device)
 
     kept = (count * (SHORTEST + (LONGEST - SHORTEST) * draw())).ceil()
     start = length - count + ((count - kept + 1) * draw()).floor()

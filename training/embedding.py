@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -27,7 +28,7 @@ from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.sequence_encoder import HISTORY, SequenceConfig, SequenceEncoder
 from training.batches import Epochs
-from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
+from training.loop import FitResult, Model, OnEpoch, Task, TrainingConfig, quiet_and_deterministic, run_fit
 from training.rows import map_arrays, mapped_arrays
 
 COPIES = 3.0
@@ -37,7 +38,7 @@ EDGES_ROWS = 200_000
 VALIDATION_ROWS = 20_000
 """Customers that an epoch is judged by at most."""
 DONE = "encoder.json"
-_BATCH = 4096
+_BATCH, _CONTRASTED = 4096, 512
 
 
 class EmbeddingConfig(BaseModel):
@@ -188,31 +189,38 @@ def fit_embedding(
     threads: int,
     work: Path,
     progress: Progress,
-    on_epoch: OnEpoch | None = None,
 ) -> Fitted:
-    """Fit both encoders and settle their scales; `work` gets the checkpoints, `on_epoch` the autoencoder's records."""
-    learning, judging = split(len(customers), config.validation_share, seed)
+    """Fit both encoders and settle their scales; `work` gets the checkpoints."""
     with quiet_and_deterministic(threads):
-        autoencoder = _fit_autoencoder(
-            config.autoencoder,
-            customers,
-            inputs,
-            learning,
-            judging,
-            training,
-            seed,
-            work / "autoencoder",
-            progress,
-            on_epoch,
-        )
-        sequence = None
-        if config.sequence is not None and encoder.shape.history:
-            sequence = _fit_sequence(
-                config.sequence, customers, encoder, learning, judging, training, seed, work / "sequence", progress
-            )
+        fit = _Fit(config, customers, training, seed, progress)
+        autoencoder = fit.autoencoder(inputs, work / "autoencoder")
+        sequence = fit.sequence(encoder, work / "sequence")
         model = Embedding(autoencoder.model, sequence.model if sequence else None).eval()
         _settle(model, customers)
     return Fitted(model, autoencoder, sequence)
+
+
+def fit_part(
+    part: Literal["autoencoder", "sequence"],
+    config: EmbeddingConfig,
+    customers: Customers,
+    inputs: Inputs,
+    encoder: Encoder,
+    *,
+    training: TrainingConfig,
+    seed: int,
+    threads: int,
+    work: Path,
+    progress: Progress,
+    on_epoch: OnEpoch,
+) -> FitResult[Any]:
+    """One of the two encoders; `on_epoch` hears of each epoch. Raises ConfigError if there is nothing to fit it on."""
+    with quiet_and_deterministic(threads):
+        fit = _Fit(config, customers, training, seed, progress, on_epoch)
+        found = fit.autoencoder(inputs, work) if part == "autoencoder" else fit.sequence(encoder, work)
+    if found is None:
+        raise ConfigError("embedding.sequence: hardly any customer of this lake has a history to learn from")
+    return found
 
 
 def split(rows: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -229,18 +237,17 @@ class Reconstruction:
 
     metric = "reconstruction"
 
-    def __init__(self, model: Autoencoder, judging: Chosen, batch_size: int) -> None:
+    def __init__(self, model: Autoencoder, judging: Chosen) -> None:
         self.model = model
         self.judging = judging
-        self.batch_size = batch_size
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """From noisy arrays to the arrays as they are."""
         return self.model.loss(batch)
 
     def validate(self) -> float:
-        """Minus the mean loss without noise, over the customers that were kept out."""
-        return -_mean_loss(self.judging, self.batch_size, lambda batch: self.model.loss(batch, noise=False), self.model)
+        """Minus the mean error of a feature (`Autoencoder.errors`), without noise, of customers that were kept out."""
+        return -_mean(self.model, self.judging, lambda arrays: self.model.error(arrays).mean(), _BATCH)
 
 
 class Contrast:
@@ -248,59 +255,95 @@ class Contrast:
 
     metric = "contrast"
 
-    def __init__(self, model: SequenceEncoder, judging: Chosen, batch_size: int) -> None:
+    def __init__(self, model: SequenceEncoder, judging: Chosen) -> None:
         self.model = model
         self.judging = judging
-        self.batch_size = batch_size
 
     def loss(self, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy over the batch."""
         return self.model.loss(batch)
 
     def validate(self) -> float:
-        """Minus the mean loss on the customers that were kept out, in slices that stay the same."""
+        """Minus the mean loss on the customers that were kept out, in slices and batches that stay the same."""
         drawn = torch.Generator().manual_seed(0)
-        return -_mean_loss(self.judging, self.batch_size, lambda batch: self.model.loss(batch, drawn), self.model)
+        return -_mean(self.model, self.judging, lambda arrays: self.model.loss(arrays, drawn), _CONTRASTED)
 
 
-def _mean_loss(
-    judging: Chosen, batch_size: int, loss: Callable[[dict[str, Tensor]], Tensor], model: torch.nn.Module
+def _mean(
+    model: torch.nn.Module, judging: Chosen, measure: Callable[[dict[str, Tensor]], Tensor], batch_size: int
 ) -> float:
-    total = 0.0
-    device = next(model.parameters()).device
+    """Of all rows, batch by batch, where the model is."""
+    total, device = 0.0, next(model.parameters()).device
     for start in range(0, len(judging), batch_size):
-        batch = judging.batch(slice(start, start + batch_size))
-        rows = len(next(iter(batch.values())))
-        total += float(loss({name: values.to(device) for name, values in batch.items()})) * rows
+        found = judging.batch(slice(start, start + batch_size))
+        batch = {name: values.to(device) for name, values in found.items()}
+        total += float(measure(batch)) * len(next(iter(batch.values())))
     return total / len(judging)
 
 
-def _fit_autoencoder(
-    config: AutoencoderConfig,
-    customers: Customers,
-    inputs: Inputs,
-    learning: np.ndarray,
-    judging: np.ndarray,
-    training: TrainingConfig,
-    seed: int,
-    work: Path,
-    progress: Progress,
-    on_epoch: OnEpoch | None,
-) -> FitResult[Autoencoder]:
-    torch.manual_seed(seed)
-    edges, gaps = _numbers_of(customers, inputs, learning, config.bins)
-    model = Autoencoder(config, inputs, edges, gaps)
-    settings = _settings(training, config.epochs, config.batch_size, config.learning_rate, config.weight_decay)
-    return run_fit(
-        Reconstruction(model, Chosen(customers, judging), _BATCH),
-        Epochs(Chosen(customers, learning), config.batch_size, seed),
-        settings,
-        seed=seed,
-        identity=_identity([config.model_dump(mode="json"), asdict(inputs), edges.tolist(), len(learning), seed]),
-        directory=work,
-        progress=progress,
-        on_epoch=on_epoch,
-    )
+class _Fit:
+    """What the fits of both encoders share."""
+
+    def __init__(
+        self,
+        config: EmbeddingConfig,
+        customers: Customers,
+        training: TrainingConfig,
+        seed: int,
+        progress: Progress,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
+        self.config, self.customers, self.training = config, customers, training
+        self.seed, self.progress, self.on_epoch = seed, progress, on_epoch
+        self.learning, self.judging = split(len(customers), config.validation_share, seed)
+
+    def autoencoder(self, inputs: Inputs, work: Path) -> FitResult[Autoencoder]:
+        """Fit the autoencoder."""
+        config = self.config.autoencoder
+        torch.manual_seed(self.seed)
+        edges, gaps = _numbers_of(self.customers, inputs, self.learning, config.bins)
+        task = Reconstruction(Autoencoder(config, inputs, edges, gaps), Chosen(self.customers, self.judging))
+        identity = [config.model_dump(mode="json"), asdict(inputs), edges.tolist()]
+        return self._run(task, self.customers, self.learning, config, identity, work)
+
+    def sequence(self, encoder: Encoder, work: Path) -> FitResult[SequenceEncoder] | None:
+        """Fit the encoder of histories; None where it is not asked for, or hardly anybody has events enough."""
+        config = self.config.sequence
+        if config is None or not encoder.shape.history:
+            return None
+        enough = (np.asarray(self.customers.arrays["history"]) != 0).sum(axis=1) >= config.least_events
+        learning, judging = (rows[enough[rows]] for rows in (self.learning, self.judging))
+        if len(learning) < config.batch_size or not len(judging):
+            return None
+        arrays = {name: self.customers.arrays[name] for name in HISTORY if name in self.customers.arrays}
+        histories = Customers(self.customers.rows, arrays, self.customers.share)
+        torch.manual_seed(self.seed)
+        task = Contrast(SequenceEncoder(config, encoder.shape), Chosen(histories, judging))
+        identity = [config.model_dump(mode="json"), asdict(encoder.shape)]
+        return self._run(task, histories, learning, config, identity, work)
+
+    def _run(
+        self,
+        task: Task[Model],
+        customers: Customers,
+        learning: np.ndarray,
+        config: AutoencoderConfig | SequenceConfig,
+        identity: Sequence[object],
+        work: Path,
+    ) -> FitResult[Model]:
+        names = ("epochs", "batch_size", "learning_rate", "weight_decay")
+        update = {name: getattr(config, name) for name in names}
+        content = json.dumps([*identity, len(learning), self.seed], sort_keys=True)
+        return run_fit(
+            task,
+            Epochs(Chosen(customers, learning), config.batch_size, self.seed),
+            self.training.model_copy(update=update),
+            seed=self.seed,
+            identity=hashlib.sha256(content.encode()).hexdigest(),
+            directory=work,
+            progress=self.progress,
+            on_epoch=self.on_epoch,
+        )
 
 
 def _numbers_of(customers: Customers, inputs: Inputs, learning: np.ndarray, bins: int) -> tuple[Tensor, Tensor]:
@@ -313,44 +356,6 @@ def _numbers_of(customers: Customers, inputs: Inputs, learning: np.ndarray, bins
     return torch.from_numpy(bin_edges(numbers, missing, bins)), torch.from_numpy(missing.mean(axis=0))
 
 
-def _fit_sequence(
-    config: SequenceConfig,
-    customers: Customers,
-    encoder: Encoder,
-    learning: np.ndarray,
-    judging: np.ndarray,
-    training: TrainingConfig,
-    seed: int,
-    work: Path,
-    progress: Progress,
-) -> FitResult[SequenceEncoder] | None:
-    """None where hardly anybody has events enough to be contrasted with."""
-    enough = (np.asarray(customers.arrays["history"]) != 0).sum(axis=1) >= config.least_events
-    learning, judging = learning[enough[learning]], judging[enough[judging]]
-    if len(learning) < config.batch_size or not len(judging):
-        return None
-    torch.manual_seed(seed)
-    only = Customers(
-        customers.rows, {n: customers.arrays[n] for n in HISTORY if n in customers.arrays}, customers.share
-    )
-    return run_fit(
-        Contrast(SequenceEncoder(config, encoder.shape), Chosen(only, judging), config.batch_size),
-        Epochs(Chosen(only, learning), config.batch_size, seed),
-        _settings(training, config.epochs, config.batch_size, config.learning_rate, training.weight_decay),
-        seed=seed,
-        identity=_identity([config.model_dump(mode="json"), asdict(encoder.shape), len(learning), seed]),
-        directory=work,
-        progress=progress,
-    )
-
-
-def _settings(
-    training: TrainingConfig, epochs: int, batch_size: int, learning_rate: float, weight_decay: float
-) -> TrainingConfig:
-    update = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay}
-    return training.model_copy(update=update)
-
-
 @torch.no_grad()
 def _settle(model: Embedding, customers: Customers) -> None:
     vectors, errors = [], []
@@ -359,7 +364,3 @@ def _settle(model: Embedding, customers: Customers) -> None:
         vectors.append(found)
         errors.append(error)
     model.settle(torch.cat(vectors), torch.cat(errors))
-
-
-def _identity(content: Sequence[object]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -41,8 +41,7 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
             f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
             "section embedding trains without"
         )
-    before = first_unseen_day(config, lake) if config.recommender else None
-    definition = define(lake, config.features, before=before)
+    definition = define(lake, config.features, before=first_unseen_day(config, lake))
     if not (definition.profile or definition.holdings or definition.history_length):
         raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")
     lines = [_source(lake), *stopped_tables(lake), *_inputs(lake, definition)]

@@ -157,11 +157,11 @@ def _fit(
 
 
 def first_unseen_day(config: Config, lake: Lake) -> date | None:
-    """The first day that belongs to validation or test, None for protocols that do not split by time.
+    """The first day that belongs to validation or test, None where nothing is split by time.
 
     With adoption, whose test begins half a year before the end or so, it is the earlier of both.
     """
-    if config.evaluation.protocol != "temporal":
+    if not config.recommender or config.evaluation.protocol != "temporal":
         return None
     day = cuts(config.evaluation, lake.as_of)["validation"][0]
     if config.adoption is None:

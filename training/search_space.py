@@ -13,14 +13,23 @@ from recsys.strict_yaml import validate
 from training.config import Config
 from training.tuning import Domain
 
-SECTIONS = ("features", "model", "loss", "training")
-"""What a trial may change. The rest decides the examples, the seed, or what tuning does not train."""
+SECTIONS: dict[str, tuple[str, ...]] = {
+    "recommender": ("features", "model", "loss", "training"),
+    "autoencoder": ("embedding.autoencoder",),
+    "sequence": ("embedding.sequence",),
+}
+"""What a trial may change, by part. The rest decides the examples, the seed, or what is not trained."""
 FIXED = {
     "training.metric": "is what trials are compared by",
     "training.customers": "decides which customers are validated on, so trials could not be compared",
     "training.accelerator": "decides where to train, not what",
     "features.protected": "is for a reviewer to decide, not for a search",
     "features.trusted": "is for a person to decide, not for a search",
+    "embedding.autoencoder.dim": "is not for this search: more dimensions always tell more",
+    "embedding.autoencoder.swap": "is not for this search: validation has no noise, so the least would win",
+    "embedding.autoencoder.swap_groups": "is not for this search: validation has no noise, so the least would win",
+    "embedding.sequence.temperature": "scales what validation measures, so trials could not be compared",
+    "embedding.sequence.least_events": "decides who is validated on, so trials could not be compared",
 }
 
 
@@ -33,6 +42,13 @@ class SearchSpace:
     """With choices as the configuration holds them once it is read."""
     own: dict[str, Any]
     """Each key's value in the configuration as it stands, as Optuna sees it."""
+
+    @property
+    def metric(self) -> str:
+        """What trials are compared by, higher being better."""
+        assert self.config.tuning is not None
+        part = self.config.tuning.part
+        return {"autoencoder": "reconstruction", "sequence": "contrast"}.get(part, self.config.training.metric)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The values of a trial, by dotted key, as Optuna sees them."""
@@ -64,10 +80,13 @@ def resolve(config: Config) -> SearchSpace:
             f"the configuration {config.name} has no section tuning, which says what to search; add one, such as "
             "tuning: {space: {model.dim: {choices: [32, 64, 128]}}}, or give one with --space FILE"
         )
-    keys = _keys(config)
+    sections = SECTIONS[config.tuning.part]
+    keys = {key: value for key, value in keys_of(config).items() if key.startswith(tuple(f"{s}." for s in sections))}
+    if not keys:
+        raise ConfigError(f"tuning.part: {config.tuning.part} is not trained by this configuration; give {sections[0]}")
     domains = {}
     for key, domain in config.tuning.space.items():
-        _check_key(key, keys)
+        _check_key(key, keys, sections)
         for value in domain.choices or (domain.low, domain.high):
             changed(config, {key: value})
         if domain.choices is not None:
@@ -97,28 +116,30 @@ def label(value: Any) -> Any:
 
 def keys_of(config: Config) -> dict[str, Any]:
     """Every key within the sections of a configuration, dotted, with its value in JSON's terms."""
-    raw = config.model_dump(mode="json")
-    sections = {name: part for name, part in raw.items() if isinstance(part, dict)}
-    return {f"{name}.{key}": value for name, part in sections.items() for key, value in part.items()}
+
+    def within(name: str, value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {name: value}
+        return {key: one for inner, part in value.items() for key, one in within(f"{name}.{inner}", part).items()}
+
+    return {
+        key: one for name, part in config.model_dump(mode="json").items() for key, one in within(name, part).items()
+    }
 
 
-def _keys(config: Config) -> dict[str, Any]:
-    return {key: value for key, value in keys_of(config).items() if key.partition(".")[0] in SECTIONS}
-
-
-def _check_key(key: str, keys: Mapping[str, Any]) -> None:
+def _check_key(key: str, keys: Mapping[str, Any], sections: tuple[str, ...]) -> None:
     where = f"tuning.space: {key}"
     if key in FIXED:
         raise ConfigError(f"{where}: {FIXED[key]}")
     if key in keys:
         return
     section = key.partition(".")[0]
-    if section in Config.model_fields and section not in SECTIONS:
+    if section in Config.model_fields and not any(section == one.partition(".")[0] for one in sections):
         why = {
             "evaluation": "decides how data are split, so trials could not be compared",
             "seed": "is the same for all trials, or the luckiest would win",
         }.get(section, "does not change what validation measures")
-        raise ConfigError(f"{where}: {why}; a search may change {', '.join(SECTIONS)}")
+        raise ConfigError(f"{where}: {why}; a search may change {', '.join(sections)}")
     near = get_close_matches(key, [name for name in keys if name not in FIXED], n=1, cutoff=0.0)
     raise ConfigError(f"{where}: unknown key; did you mean {near[0]!r}?")
 

@@ -12,10 +12,14 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from recsys.features.definition import define
+from recsys.features.encoder import Encoder
+from recsys.features.examples import last_day
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from training.config import Config
+from training.embedding import Customers, EmbeddingConfig, fit_part, inputs_of, prepare_customers
+from training.loop import OnEpoch
 from training.prepare import Prepared, first_unseen_day, fit_recommender, prepare
 from training.search_space import SearchSpace, changed, resolve
 from training.study import AS_IT_STANDS, FAILED, Report, finished, open_study, run_study
@@ -57,7 +61,7 @@ def tune(
             return fits.fit(values, name, report, within)
 
         def made(trial: FrozenTrial) -> None:
-            told(_line(trial, finished(study), trials, config.training.metric))
+            told(_line(trial, finished(study), trials, space.metric))
 
         run_study(study, space, config.tuning, trials, config.seed, objective, made)
         found = write_report(folder, space, lake, finished(study))
@@ -74,23 +78,41 @@ class _Fits:
         self._work = work
         self._memory = memory
         self._prepared: dict[str, Prepared] = {}
+        self._customers: tuple[Customers, Encoder] | None = None
 
     def fit(self, values: dict[str, Any], name: str, report: Report, progress: Progress) -> float:
         """The best validation metric of a trial; its checkpoints are kept until it is over."""
         config = self._space.configuration(values)
-        data = self._data(config, progress)
         directory = self._work / f"{name}-{_digest(values)}"
 
         def on_epoch(record: dict[str, float]) -> None:
-            report(int(record["epoch"]), record[config.training.metric])
+            report(int(record["epoch"]), record[self._space.metric])
 
         try:
-            metric = fit_recommender(config, data, directory, progress, on_epoch).metric
-        except Exception:
+            return self._fitted(config, directory, progress, on_epoch)
+        finally:
             shutil.rmtree(directory, ignore_errors=True)
-            raise
-        shutil.rmtree(directory, ignore_errors=True)
-        return metric
+
+    def _fitted(self, config: Config, directory: Path, progress: Progress, on_epoch: OnEpoch) -> float:
+        assert config.tuning is not None
+        part = config.tuning.part
+        if part == "recommender" or config.embedding is None:
+            return fit_recommender(config, self._data(config, progress), directory, progress, on_epoch).metric
+        customers, encoder = self._everyone(config, config.embedding, progress)
+        fitted = fit_part(
+            part,
+            config.embedding,
+            customers,
+            inputs_of(config.embedding, self._lake, encoder),
+            encoder,
+            training=config.training,
+            seed=config.seed,
+            threads=config.threads,
+            work=directory,
+            progress=progress,
+            on_epoch=on_epoch,
+        )
+        return fitted.metric
 
     def _data(self, config: Config, progress: Progress) -> Prepared:
         read = [config.features, config.evaluation, config.adoption]
@@ -101,6 +123,19 @@ class _Fits:
             with _one_process(work / "lock"):
                 self._prepared[key] = prepare(config, self._lake, work, progress, self._memory)
         return self._prepared[key]
+
+    def _everyone(self, config: Config, embedding: EmbeddingConfig, progress: Progress) -> tuple[Customers, Encoder]:
+        """What the embedding reads, which no trial changes."""
+        if self._customers is None:
+            work = self._work / "customers"
+            work.mkdir(parents=True, exist_ok=True)
+            definition = define(self._lake, config.features, before=first_unseen_day(config, self._lake))
+            day, unit = last_day(config.evaluation, self._lake.as_of), config.features.log_unit
+            with _one_process(work / "lock"):
+                self._customers = prepare_customers(
+                    self._lake, embedding, definition, None, day, self._memory, work, progress, unit
+                )
+        return self._customers
 
 
 def _check_features(space: SearchSpace, lake: Lake) -> None:

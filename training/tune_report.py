@@ -28,7 +28,7 @@ def write_report(folder: Path, space: SearchSpace, lake: Lake, trials: Sequence[
     """Write `best.yaml`, `report.md`, `trials.csv` and plots into `folder`; return what was found, in a sentence."""
     best, stands = best_of(trials), as_it_stands(trials)
     weights = importance(trials)
-    metric = space.config.training.metric
+    metric = space.metric
     texts = {
         "best.yaml": best_yaml(space, lake, trials),
         "report.md": _report(space, lake, trials, best, stands, weights),
@@ -74,7 +74,7 @@ def best_yaml(space: SearchSpace, lake: Lake, trials: Sequence[FrozenTrial]) -> 
     """The best trial's whole configuration, with comments on where it came from."""
     best, stands = best_of(trials), as_it_stands(trials)
     config = space.configuration(best.params)
-    metric = config.training.metric
+    metric = space.metric
     changes = [f"#   {key}: {_text(space.own[key])} -> {_text(best.params[key])}" for key in _changed(space, best)]
     lines = [
         f"# Found by `recsys tune`: trial {best.number}, the best of {len(trials)} by {metric} on validation.",
@@ -110,7 +110,7 @@ def _report(
     stands: FrozenTrial,
     weights: dict[str, float],
 ) -> str:
-    metric = space.config.training.metric
+    metric = space.metric
     complete, failed = _complete(trials), [trial for trial in trials if FAILED in trial.user_attrs]
     early = len(trials) - len(complete) - len(failed)
     ranked = sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:SHOWN]

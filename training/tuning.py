@@ -1,6 +1,6 @@
 """The configuration of a search: which keys are tried with which values, and when a trial is given up."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -56,6 +56,8 @@ class TuningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    part: Literal["recommender", "autoencoder", "sequence"] = "recommender"
+    """What is searched for: the recommender, or one of the two encoders of the embedding."""
     space: dict[str, Domain] = Field(min_length=1)
     """Dotted keys of this configuration, such as model.dim, each with its values."""
     random_trials: int = Field(default=10, ge=1)
