@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, RegularPolygon
 from matplotlib.ticker import MaxNLocator
 
@@ -46,6 +47,8 @@ def silhouette_curve(points: Sequence[dict[str, Any]], chosen: int) -> str:
         axes.plot(*zip(*line, strict=True), marker="o", markersize=4, color=_colour(place), linewidth=1.6, label=label)
     axes.axvline(chosen, color=INK, linestyle=":", linewidth=1)
     axes.annotate(f"chosen: {chosen}", (chosen, 1.01), xycoords=("data", "axes fraction"), ha="center", color=INK)
+    least, most = (choose(p["silhouette"] for p in points) for choose in (min, max))
+    axes.set_ylim(min(0.0, 1.1 * least), max(0.1, 1.12 * most))
     axes.set_xlabel("number of segments")
     axes.set_ylabel("silhouette")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -133,9 +136,10 @@ def heat_map(effects: np.ndarray, features: Sequence[str], names: Sequence[str])
 
 def radar(effects: np.ndarray, features: Sequence[str], names: Sequence[str]) -> str:
     """One small radar for each segment: its difference from all customers [K, F], the ring marks no difference."""
-    columns = min(3, len(names))
+    columns = 2 if len(names) in (2, 4) else min(3, len(names))
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(4.1 * columns, 3.5 * rows), layout="constrained")
+    apart = ConstrainedLayoutEngine(h_pad=0.15)
+    figure = Figure(figsize=(3.9 * columns, 3.7 * rows), layout=apart)
     angles = np.linspace(0, 2 * np.pi, len(features), endpoint=False)
     around = np.append(angles, angles[:1])
     for k, name in enumerate(names):

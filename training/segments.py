@@ -84,7 +84,7 @@ def named(
     for rows in customers.frames():
         sums.inputs.update(rows, index[start : start + rows.height])
         start += rows.height
-    labels = Labels.of(definition, {})
+    labels = Labels.of_lake(definition, lake)
     return segment_names(sums, labels, ids), labels
 
 

@@ -248,4 +248,6 @@ def test_the_command_reports_a_bank_as_it_was_trained(small_bank: SmallBank, tmp
     assert sum(card["size"] or 0 for card in content["segments"]) <= content["customers"]
     shown = [card for card in content["segments"] if "hidden" not in card]
     assert all(card["preferred"] for card in shown)
+    said = [card["name"] for card in shown] + [fact["text"] for card in shown for fact in card["holdings"]]
+    assert "current_account" not in " ".join(said)  # products by their names, not by their ids
     assert content["transitions"]["customers"] > 250
