@@ -68,11 +68,12 @@ def fit_and_test(
 ) -> tuple[Config, Bundle, Outcome]:
     """Train a configuration on a lake and judge the bundle on its own test split, beside its or these baselines.
 
+    The recommender alone is judged, so embeddings and segments are left out.
     The model's fit time is everything from the lake to the fitted model: features, encoding and the epochs. A bundle
     that the same code made from the same lake and configuration before is used again, with its times; a training
     that was stopped goes on.
     """
-    read = load_config(config, overrides)
+    read = load_config(config, ["embedding=null", "segments=null", *overrides])
     made = work / "made" / f"{digest(read.model_dump_json(), lake.identity(), code_digest())}.path"
     if not made.exists() or not Path(made.read_text()).exists():
         with progress_bar("Training") as progress:

@@ -24,7 +24,14 @@ from training.fit import train
 THREADS = 2
 EVENTS = 20
 TOP = 10
-SETTINGS = ["adoption=null", "training.epochs=1", "training.customers=20000", "model.dim=64"]
+SETTINGS = [
+    "adoption=null",
+    "embedding=null",
+    "segments=null",
+    "training.epochs=1",
+    "training.customers=20000",
+    "model.dim=64",
+]
 BATCHES = (256, 512, 1024, 4096)
 """Rows in one run that the bare graph may choose from."""
 

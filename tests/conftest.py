@@ -66,7 +66,8 @@ def datasets() -> Path:
 
 QUICK = ["--set", "threads=1", "--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
 QUICK += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
-"""The demo's configuration, trained for a moment."""
+QUICK += ["--set", "embedding=null", "--set", "segments=null"]
+"""The demo's configuration without segments, trained for a moment."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,15 @@ from training.fit import train
 from training.preflight import preflight
 from training.rows import copies
 
-QUICK = ["threads=1", "training.epochs=1", "evaluation.snapshots=2", "adoption.epochs=1", "adoption.snapshots=6"]
+QUICK = [
+    "threads=1",
+    "training.epochs=1",
+    "evaluation.snapshots=2",
+    "adoption.epochs=1",
+    "adoption.snapshots=6",
+    "embedding=null",
+    "segments=null",
+]
 
 
 def silent(done: int, total: int, what: str) -> None:

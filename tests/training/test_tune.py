@@ -27,7 +27,16 @@ from training.config import Config, load_config
 from training.prepare import fit_recommender, prepare
 from training.tune import tune
 
-QUICK = ["threads=1", "training.epochs=2", "evaluation.snapshots=2", "model.hidden=16", "model.dim=8", "adoption=null"]
+QUICK = [
+    "threads=1",
+    "training.epochs=2",
+    "evaluation.snapshots=2",
+    "model.hidden=16",
+    "model.dim=8",
+    "adoption=null",
+    "embedding=null",
+    "segments=null",
+]
 SPACE = {
     "model.dim": {"choices": [8, 4]},
     "model.dropout": {"low": 0.0, "high": 0.6},

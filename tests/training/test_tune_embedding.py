@@ -40,7 +40,7 @@ def test_an_encoder_is_tuned_by_the_same_command(
 ) -> None:
     config = searched(part, {key: {"low": 0.0001, "high": 0.02, "log": True}})
     told: list[str] = []
-    folder, found = tune(config, Lake.open(small_bank.path), tmp_path, 3, lambda *_: None, told.append)
+    folder, found = tune(config, Lake.open(small_bank.lake), tmp_path, 3, lambda *_: None, told.append)
     assert metric in found and all(metric in line for line in told) and len(told) == 3
     best = yaml.safe_load((folder / "best.yaml").read_text())
     assert load_config(folder / "best.yaml").recommender is False

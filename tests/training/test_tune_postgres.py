@@ -20,7 +20,16 @@ from training.study import counted, finished, open_study, run_study
 from training.tuning import TuningConfig
 
 TUNING = {"space": {"model.dropout": {"low": 0.0, "high": 0.6}}, "random_trials": 2, "pruning": None}
-QUICK = ["threads=1", "training.epochs=1", "evaluation.snapshots=2", "model.hidden=16", "model.dim=8", "adoption=null"]
+QUICK = [
+    "threads=1",
+    "training.epochs=1",
+    "evaluation.snapshots=2",
+    "model.hidden=16",
+    "model.dim=8",
+    "adoption=null",
+    "embedding=null",
+    "segments=null",
+]
 
 
 def test_two_processes_share_a_study(server: Server, small_bank: SmallBank, tmp_path: Path) -> None:
