@@ -142,7 +142,8 @@ def begun_anew(
 def _page(results: dict[str, Any]) -> str:
     lines = [
         "Ids kept, and customers whose segment has the id that it had: the mean over the repeats, and the worst. Asked "
-        "for: 95 % of both. The old segments of the last case were found without every eleventh customer.",
+        "for: 95 % of both. The old segments of the last case were found without every eleventh customer. The whole "
+        "configuration of each bundle stands in `refit.json`.",
         "",
         "| lake | segments | way | case | ids | worst | customers | worst |",
         "|---|---|---|---|---|---|---|---|",
@@ -152,9 +153,14 @@ def _page(results: dict[str, Any]) -> str:
         for way, cases in result["ways"].items():
             for case, kept in cases.items():
                 figures = [(float(np.mean(kept[k])), min(kept[k])) for k in ("ids", "customers")]
-                told = " | ".join(f"{value:.1%}" for pair in figures for value in pair)
+                told = " | ".join(f"{value:.2%}" for pair in figures for value in pair)
                 lines.append(f"| {name} | {found} | {way} | {case} | {told} |")
-    return "\n".join(lines)
+    trained = [
+        f"{name}: {result['config']['embedding']['autoencoder']['epochs']} epochs of the autoencoder, segments by "
+        f"{', '.join(result['config']['segments']['algorithms'])}"
+        for name, result in results.items()
+    ]
+    return "\n".join([*lines, "", f"The bundles were trained with: {'; '.join(trained)}."])
 
 
 if __name__ == "__main__":
