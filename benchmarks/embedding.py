@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +16,13 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from benchmarks.measure import arguments, code_digest, digest, gflops, imported, synthetic_bank, write
-from recsys.bundle import Bundle, CustomerEmbedding
+from benchmarks.measure import arguments, gflops, imported, synthetic_bank, trained, write
+from recsys.bundle import CustomerEmbedding
 from recsys.features.examples import last_day, scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
-from recsys.progress import progress_bar
 from training.config import load_config
-from training.fit import train
 
 HORIZON = timedelta(days=90)
 TYPES = 6
@@ -73,16 +72,9 @@ def main() -> None:
     write("embedding", "Customer embeddings", text, results | {"gflops": speed})
 
 
-def embedded(config: str, lake: Lake, work: Any, sets: list[str]) -> Embedded:
+def embedded(config: str, lake: Lake, work: Path, sets: list[str]) -> Embedded:
     """Train, or take what the same code made before, and embed every customer as of the bundle's last day."""
-    read = load_config(config, sets)
-    made = work / "made" / f"{digest(read.model_dump_json(), lake.identity(), code_digest())}.path"
-    if not made.exists():
-        with progress_bar("Training") as progress:
-            path = train(read, lake, work / "bundles", progress)
-        made.parent.mkdir(parents=True, exist_ok=True)
-        made.write_text(str(path))
-    bundle = Bundle.load(made.read_text())
+    read, bundle = load_config(config, sets), trained(config, lake, work, sets)
     embedding = CustomerEmbedding(bundle, 2)
     as_of = last_day(read.evaluation, lake.as_of)
     ids, vectors, scaled = [], [], []

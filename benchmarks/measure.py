@@ -69,22 +69,30 @@ def fit_and_test(
     """Train a configuration on a lake and judge the bundle on its own test split, beside its or these baselines.
 
     The recommender alone is judged, so embeddings and segments are left out.
-    The model's fit time is everything from the lake to the fitted model: features, encoding and the epochs. A bundle
-    that the same code made from the same lake and configuration before is used again, with its times; a training
-    that was stopped goes on.
+    The model's fit time is everything from the lake to the fitted model: features, encoding and the epochs.
     """
-    read = load_config(config, ["embedding=null", "segments=null", *overrides])
+    without = ["embedding=null", "segments=null", *overrides]
+    read, bundle = load_config(config, without), trained(config, lake, work, without)
+    with progress_bar("Evaluating") as progress:
+        outcome = outcome_on_test(bundle, lake, progress, baselines)
+    spent = bundle.manifest["seconds"]
+    return read, bundle, replace(outcome, seconds={**outcome.seconds, MODEL: spent["features"] + spent["fit"]})
+
+
+def trained(config: str, lake: Lake, work: Path, overrides: Sequence[str] = ()) -> Bundle:
+    """Train a configuration on a lake.
+
+    A bundle that the same code made from the same lake and configuration before is used again, with its times; a
+    training that was stopped goes on.
+    """
+    read = load_config(config, overrides)
     made = work / "made" / f"{digest(read.model_dump_json(), lake.identity(), code_digest())}.path"
     if not made.exists() or not Path(made.read_text()).exists():
         with progress_bar("Training") as progress:
             path = train(read, lake, work / "bundles", progress)
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_text(str(path))
-    bundle = Bundle.load(Path(made.read_text()))
-    with progress_bar("Evaluating") as progress:
-        outcome = outcome_on_test(bundle, lake, progress, baselines)
-    spent = bundle.manifest["seconds"]
-    return read, bundle, replace(outcome, seconds={**outcome.seconds, MODEL: spent["features"] + spent["fit"]})
+    return Bundle.load(Path(made.read_text()))
 
 
 def code_digest() -> str:
