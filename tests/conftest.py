@@ -114,6 +114,48 @@ def without_segments(bundle: Bundle, out: Path) -> Path:
     return write_bundle(out, "without", parts, lake=lake, feature_hash=hashed, seconds={}).path
 
 
+@pytest.fixture(scope="session")
+def card_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle without a recommender, of customers who are three kinds of numbers and a category; lake beside it."""
+    return made_once("card_bundle", tmp_path_factory, _make_card_bundle)
+
+
+def _make_card_bundle(folder: Path) -> Path:
+    from tests.card_customers import card_config, customers, write_lake
+    from training.fit import train
+
+    lake = write_lake(folder / "lake", customers())
+    return train(card_config(), lake, folder / "bundles", lambda done, total, what: None)
+
+
+@pytest.fixture(scope="session")
+def whole_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
+    """A recommender beside an embedding of attributes, tags, holdings and histories, and segments; no adoption."""
+    bundle = made_once("whole_bank", tmp_path_factory, _make_whole_bank)
+    return SmallBank(bundle.parent.parent / "lake", bundle)
+
+
+WHOLE = [
+    "evaluation.protocol=hold_one_out",
+    "training.epochs=1",
+    "threads=1",
+    "adoption=null",
+    "embedding.autoencoder={dim: 6, hidden: 16, epochs: 2, batch_size: 128}",
+    "embedding.sequence={dim: 4, hidden: 8, epochs: 2, batch_size: 128}",
+    "embedding.unusual_share=0.05",
+    "segments={algorithms: [k_means], fewest: 3, most: 4, bootstraps: 2}",
+]
+
+
+def _make_whole_bank(folder: Path) -> Path:
+    from tests.serving.small_bank import write_small_lake
+    from training.config import load_config
+    from training.fit import train
+
+    lake = write_small_lake(folder / "lake")
+    return train(load_config("demo", WHOLE), lake, folder / "bundles", lambda done, total, what: None)
+
+
 def called(*words: str) -> list[str]:
     """The lines that a command printed, which must have ended well."""
     from typer.testing import CliRunner

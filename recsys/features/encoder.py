@@ -20,6 +20,8 @@ MAX_HOLDINGS = 4096
 no history."""
 AGE_BUCKETS = 14
 """Ages are padding, or 1 + floor(log2(days)), at most 13."""
+LARGEST = 1e100
+"""Numbers beyond this are refused where an encoder is fitted: they are no measure of anything."""
 _MIN_COUNT = 3
 _MAX_WORDS = 10_000
 _MAX_TAGS = 16
@@ -281,6 +283,18 @@ class EncoderState:
         )
 
 
+def _refuse_beyond(rows: pl.DataFrame, name: str, values: np.ndarray) -> None:
+    """DataError for a value so large that a mean of squares would be infinite."""
+    beyond = np.flatnonzero(np.abs(values) > LARGEST)
+    if len(beyond):
+        table, key = ("products", "product_id") if "product_id" in rows.columns else ("customers", "customer_id")
+        first = int(beyond[0])
+        raise DataError(
+            f"{table}.{name}: {values[first]:g} of {rows[key][first]} is beyond {LARGEST:g}; "
+            "write null where a value is not known"
+        )
+
+
 class _SideState:
     def __init__(self, columns: list[Column], min_count: int = _MIN_COUNT, log_unit: float | None = None) -> None:
         self.min_count = min_count
@@ -301,8 +315,9 @@ class _SideState:
             self.tag_width = max(self.tag_width, min(_MAX_TAGS, int(lengths.item() or 0)))
         for name, sketch in self.numbers.items():
             dtype = rows.schema[name]
-            values = rows[name].to_physical() if dtype == pl.Date else rows[name]
-            sketch.update(values.cast(pl.Float64).to_numpy())
+            values = (rows[name].to_physical() if dtype == pl.Date else rows[name]).cast(pl.Float64).to_numpy()
+            _refuse_beyond(rows, name, values)
+            sketch.update(values)
 
     def merge(self, other: "_SideState") -> None:
         for name in self.categories:

@@ -68,12 +68,12 @@ def test_a_run_that_was_cut_short_continues_to_the_same_bytes(
     assert content(tmp_path / "parts") == content(whole)
 
 
-def test_scores_and_segments_do_not_mix(whole: Path, small_bundle: Path, small_lake: Path, tmp_path: Path) -> None:
+def test_scores_and_segments_do_not_mix(whole: Path, whole_bank: SmallBank, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="belongs to another run"):
-        score(small_bundle, small_lake, whole)
-    score(small_bundle, small_lake, tmp_path / "scores")
+        score(whole_bank.bundle, whole_bank.lake, whole)
+    score(whole_bank.bundle, whole_bank.lake, tmp_path / "scores")
     with pytest.raises(DataError, match="--answers None there, segments now"):
-        assign(small_bundle, small_lake, tmp_path / "scores")
+        assign(whole_bank.bundle, whole_bank.lake, tmp_path / "scores")
 
 
 def test_a_bundle_without_segments_is_refused(segmented_bank: SmallBank, tmp_path: Path) -> None:

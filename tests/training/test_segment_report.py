@@ -240,9 +240,9 @@ def test_the_command_reports_a_cross_section(cards_of_a_cross_section: tuple[Pat
         assert not {fact["feature"] for fact in (*card["apart"], *card["named_by"])} & {"churned"}
 
 
-def test_the_command_reports_a_bank_as_it_was_trained(small_bank: SmallBank, tmp_path: Path) -> None:
-    content = told(small_bank.bundle, small_bank.lake, tmp_path / "out")
-    segments = Segmentation.of(Bundle.load(small_bank.bundle))
+def test_the_command_reports_a_bank_as_it_was_trained(whole_bank: SmallBank, tmp_path: Path) -> None:
+    content = told(whole_bank.bundle, whole_bank.lake, tmp_path / "out")
+    segments = Segmentation.of(Bundle.load(whole_bank.bundle))
     assert segments is not None
     assert [card["id"] for card in content["segments"]] == list(segments.ids)
     assert sum(card["size"] or 0 for card in content["segments"]) <= content["customers"]
