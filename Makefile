@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 step = @set -eo pipefail; bundle=$$(tail -n 1 $(DEMO)/train.txt); echo; echo "$$ recsys $(1)"; started=$$(date +%s); \
 	.venv/bin/recsys $(1); echo "took $$(( $$(date +%s) - started )) s"
 
-demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score and report
+demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score, report segments and all
 	@rm -rf $(DEMO) && mkdir -p $(DEMO) && touch $(DEMO)/train.txt
 	$(call step,data synth $(DEMO)/lake --customers 20000 --seed 0)
 	$(call step,data check $(DEMO)/lake)
@@ -38,6 +38,7 @@ demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score and
 	$(call step,verify $$bundle)
 	$(call step,evaluate $$bundle --lake $(DEMO)/lake --json > $(DEMO)/evaluation.json)
 	$(call step,score $$bundle $(DEMO)/lake $(DEMO)/scores)
+	$(call step,segments report $$bundle --lake $(DEMO)/lake --out $(DEMO)/segments)
 	@echo; .venv/bin/recsys report $$(tail -n 1 $(DEMO)/train.txt) --lake $(DEMO)/lake --scores $(DEMO)/scores \
 		--evaluation $(DEMO)/evaluation.json
 	@echo "(in a shell where you said: source .venv/bin/activate)"
