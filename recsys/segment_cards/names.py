@@ -87,7 +87,10 @@ def phrase(fact: Fact, labels: Labels) -> str:
     if label.unit == "flag":
         return _flag(label.text, more)
     if label.unit == "past":
-        return f"{label.text} {'earlier' if more == labels.dated else 'later'}"
+        long_ago = more == labels.dated
+        if label.text.startswith(("born", "birth")):
+            return "older" if long_ago else "younger"
+        return f"{label.text} {'earlier' if long_ago else 'later'}"
     if label.unit == "days":
         return _days(label.text, more)
     if label.unit == "trend":

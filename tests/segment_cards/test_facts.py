@@ -186,8 +186,8 @@ def test_flags_and_dates_are_said_as_one_would() -> None:
     profiles.update(rows, index)
     said = Labels({"has_card": "flag", "born": "date"}, {})
     first, second = names(facts(profiles), said, ids(2))
-    assert set(first.text.lower().split(", ")) == {"has card", "born earlier"}
-    assert set(second.text.lower().split(", ")) == {"no card", "born later"}
+    assert set(first.text.lower().split(", ")) == {"has card", "older"}
+    assert set(second.text.lower().split(", ")) == {"no card", "younger"}
     flag = next(f for f in facts(profiles)[0] if f.feature == "has_card")
     assert "% have card, against " in sentence(flag, said)
 
