@@ -11,7 +11,6 @@ import polars as pl
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import adjusted_rand_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -125,7 +124,7 @@ def hidden_types(found: Embedded, types: np.ndarray) -> dict[str, Any]:
 
     def judge(rows: np.ndarray) -> dict[str, float]:
         return {
-            name: float(np.mean([adjusted_rand_score(types[rows], fit[rows]) for fit in fits]))
+            name: float(np.mean([adjusted_rand(types[rows], fit[rows]) for fit in fits]))
             for name, fits in labels.items()
         }
 
@@ -140,6 +139,19 @@ def auc(scores: np.ndarray, label: np.ndarray) -> float:
     positive = label[order] == 1
     count = int(positive.sum())
     return float((rank[positive].sum() - count * (count + 1) / 2) / (count * (len(label) - count)))
+
+
+def adjusted_rand(first: np.ndarray, second: np.ndarray) -> float:
+    """Adjusted Rand index of two labellings by int [N] (Hubert and Arabie, Journal of Classification 1985)."""
+    width = int(second.max()) + 1
+    table = np.bincount(first * width + second, minlength=(int(first.max()) + 1) * width).reshape(-1, width)
+
+    def pairs(counts: np.ndarray) -> float:
+        return float((counts * (counts - 1) / 2).sum())
+
+    both, rows, columns = pairs(table), pairs(table.sum(axis=1)), pairs(table.sum(axis=0))
+    chance = rows * columns / pairs(np.array([len(first)]))
+    return (both - chance) / ((rows + columns) / 2 - chance)
 
 
 def _intervals(judge: Callable[[np.ndarray], dict[str, float]], rows: int) -> dict[str, Any]:
@@ -211,7 +223,7 @@ def _leaves(bank: Lake, ids: pl.Series) -> np.ndarray:
 
 
 def _types(bank: Lake, ids: pl.Series) -> np.ndarray:
-    return _beside(ids, _truth(bank), "type").to_numpy()
+    return np.unique(_beside(ids, _truth(bank), "type").to_numpy(), return_inverse=True)[1]
 
 
 def _truth(bank: Lake) -> pl.DataFrame:
