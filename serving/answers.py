@@ -1,4 +1,4 @@
-"""One question about one customer, answered by the same recommender as batch scoring."""
+"""One question about one customer, answered by the same recommender and segments as a batch."""
 
 import math
 from collections import OrderedDict
@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Adoption, Bundle, Recommender, reasons
+from recsys.bundle import Adoption, Bundle, Recommender, Segmentation, reasons
 from recsys.bundle.fits import check_fits, scoring_day
-from recsys.errors import DataError
+from recsys.bundle.segment_of import SegmentOf, segment_of_row
+from recsys.errors import BundleError, DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from serving.customer_data import CustomerContract
-from serving.request import BadRequest, Question, read_question
+from serving.request import BadRequest, Who, read_question, read_who
 
 KEPT = 1000
 """Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
@@ -32,9 +33,12 @@ class Answers:
         self.bundle = bundle
         self.lake = lake
         self.as_of = as_of
-        self.recommender = Recommender(bundle)
+        self.recommender, self.segmentation = Recommender.of(bundle), Segmentation.of(bundle)
+        if self.recommender is None and self.segmentation is None:
+            raise BundleError(f"{bundle.path}: has neither a recommender nor segments, so there is nothing to answer")
         self.adoption = Adoption.of(bundle)
-        self.products: Mapping[str, int] = {product: i for i, product in enumerate(self.recommender.products)}
+        known = self.recommender.products if self.recommender else bundle.encoder.products
+        self.products: Mapping[str, int] = {product: i for i, product in enumerate(known)}
         self._kept: OrderedDict[str, _Customer] = OrderedDict()
         self.contract = CustomerContract(bundle.definition, lake, self.products, as_of)
 
@@ -48,15 +52,19 @@ class Answers:
         check_fits(bundle, lake)
         return cls(bundle, lake, scoring_day(lake, as_of))
 
-    def answer(self, body: bytes) -> dict[str, Any]:
-        """The answer to the body of a request; BadRequest says what is wrong with it. One call at a time."""
+    def recommend(self, body: bytes) -> dict[str, Any]:
+        """The answer to the body of POST /recommend; BadRequest says what is wrong with it. One call at a time."""
+        recommender = self.recommender
+        if recommender is None:
+            raise BadRequest("path", "this bundle has no recommender; POST /segment says where a customer is", 404)
         question = read_question(body, self.products)
-        customer = self._known(question.customer_id) if question.customer_id is not None else self._own(question)
-        allowed = self.recommender.allowed(customer.rows, question.exclude, question.candidates)
-        scores, index = self.recommender.rank(customer.vectors, allowed, question.k, question.diversity)
+        customer = self._asked(question)
+        assert customer.vectors is not None
+        allowed = recommender.allowed(customer.rows, question.exclude, question.candidates)
+        scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf
         index, values = index[:, listed], scores[0][listed].tolist()
-        products = [self.recommender.products[i] for i in index[0]]
+        products = [recommender.products[i] for i in index[0]]
         pairs = enumerate(zip(products, values, strict=True), start=1)
         items: list[dict[str, Any]] = [
             {"rank": rank, "product_id": product, "score": score} for rank, (product, score) in pairs
@@ -66,11 +74,23 @@ class Answers:
             for item, values in zip(items, when.tolist(), strict=True):
                 item["probability"] = self._by_horizon(values)
         if question.reasons:
-            for item, found in zip(
-                items, reasons(self.recommender, customer.rows, index[0], question.reasons), strict=True
-            ):
+            for item, found in zip(items, reasons(recommender, customer.rows, index[0], question.reasons), strict=True):
                 item["reasons"] = [asdict(reason) for reason in found]
-        return {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id, "items": items}
+        return {**self._about(customer), "items": items}
+
+    def segment(self, body: bytes) -> dict[str, Any]:
+        """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
+        if self.segmentation is None:
+            raise BadRequest("path", "this bundle has no segments; POST /recommend recommends products", 404)
+        return self._about(self._asked(read_who(body)))
+
+    def _about(self, customer: "_Customer") -> dict[str, Any]:
+        """Whose answer it is, and where they are, if the bundle has segments."""
+        answer: dict[str, Any] = {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id}
+        if (found := customer.segment) is not None:
+            answer["segment"] = {"id": found.id, "name": found.name, "distance": found.distance}
+            answer["unusual"] = None if found.unusual is None else list(found.unusual)
+        return answer
 
     def _by_horizon(self, values: list[float]) -> dict[str, float] | None:
         """By horizon, such as {"1m": .01, …}; None for a product that the customer holds."""
@@ -80,9 +100,13 @@ class Answers:
 
     def warm_up(self) -> None:
         """Answer one invented question, so that the first caller does not wait for compilation and caches."""
-        self.answer(b'{"customer": {"customers": [{"customer_id": "nobody"}]}, "k": 1}')
+        nobody = b'{"customer": {"customers": [{"customer_id": "nobody"}]}}'
+        self.recommend(nobody) if self.recommender else self.segment(nobody)
         if self.lake is not None:
             self.lake.customers(["nobody"])
+
+    def _asked(self, who: Who) -> "_Customer":
+        return self._known(who.customer_id) if who.customer_id is not None else self._own(who)
 
     def _known(self, customer_id: str) -> "_Customer":
         """A customer of the lake. What is read is kept: lake and day are fixed, so it stays true."""
@@ -100,7 +124,7 @@ class Answers:
             self._kept.popitem(last=False)
         return self._kept[customer_id]
 
-    def _own(self, question: Question) -> "_Customer":
+    def _own(self, question: Who) -> "_Customer":
         assert question.customer is not None
         customer_id, tables = self.contract.tables(question.customer)
         try:
@@ -110,15 +134,21 @@ class Answers:
 
     def _seen(self, customer_id: str, tables: dict[str, pl.DataFrame]) -> "_Customer":
         rows = features(tables, scoring_examples([customer_id], self.as_of), self.bundle.definition)
-        adoption = self.adoption.vectors_from_rows(rows) if self.adoption else None
-        return _Customer(customer_id, rows, self.recommender.vectors_from_rows(rows), adoption)
+        return _Customer(
+            customer_id,
+            rows,
+            self.recommender.vectors_from_rows(rows) if self.recommender else None,
+            self.adoption.vectors_from_rows(rows) if self.adoption else None,
+            segment_of_row(self.segmentation, rows) if self.segmentation else None,
+        )
 
 
 @dataclass(frozen=True)
 class _Customer:
-    """A customer as the bundle sees them: one feature row and its vectors, float32 [1, D]."""
+    """A customer as the bundle sees them: one feature row, its vectors, float32 [1, D], and their segment."""
 
     customer_id: str
     rows: pl.DataFrame
-    vectors: np.ndarray
+    vectors: np.ndarray | None
     adoption: np.ndarray | None
+    segment: SegmentOf | None

@@ -109,7 +109,8 @@ def similar(
 ) -> None:
     """What is most like a product, or like a customer, to the recommender: by the cosine of its vectors.
 
-    For a customer every bucket of the lake is read, as in scoring. Prints rank, id and cosine, parted by tabs.
+    For a customer every bucket of the lake is read, as in scoring; without a recommender customers are compared by
+    their embedding. Prints rank, id and cosine, parted by tabs.
     """
     from recsys.bundle import Bundle, Recommender
     from recsys.bundle.fits import check_fits, scoring_day
@@ -120,18 +121,15 @@ def similar(
     if (product is None) == (customer is None):
         raise ConfigError("give exactly one of --product and --customer")
     loaded = Bundle.load(bundle)
-    recommender = Recommender(loaded, 2)
     if product is not None:
-        found = similar_products(recommender, product, top)
+        found = similar_products(Recommender(loaded, 2), product, top)
     elif lake is None or customer is None:
         raise ConfigError("--customer needs --lake, in which the others are looked for")
     else:
         opened = Lake.open(lake)
         check_fits(loaded, opened)
         with progress_bar("Comparing") as progress:
-            found = similar_customers(
-                recommender, opened, customer, top, scoring_day(opened, parse_day(as_of)), progress
-            )
+            found = similar_customers(loaded, opened, customer, top, scoring_day(opened, parse_day(as_of)), progress)
     for row in found.iter_rows():
         print("\t".join([str(row[0]), row[1], f"{row[2]:.4f}"]))
 
@@ -146,7 +144,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
     as_of: AsOf = None,
 ) -> None:
-    """Answer over HTTP: POST /recommend, and GET /healthz, /readyz, /metrics. Stops on Ctrl-C or SIGTERM.
+    """Answer over HTTP: POST /recommend and /segment, GET /healthz, /readyz, /metrics. Stops on Ctrl-C or SIGTERM.
 
     With --lake, customers are known by {"customer_id": …}; with or without it, {"customer": {table: [rows]}} brings
     a customer's own data. There is no authentication: put a gateway before it.

@@ -9,7 +9,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PATHS = {"/recommend": "POST", "/healthz": "GET", "/readyz": "GET", "/metrics": "GET"}
+PATHS = {"/recommend": "POST", "/segment": "POST", "/healthz": "GET", "/readyz": "GET", "/metrics": "GET"}
 
 
 class Guard:

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from recsys.bundle import Bundle
+from recsys.bundle import Bundle, Segmentation
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
@@ -44,12 +44,13 @@ def print_report(
     lake = Lake.open(lake_path) if lake_path else None
     console = console or _console()
     _heading(console, bundle, lake)
+    _segments(console, bundle)
     if evaluation:
         _quality(console, _read_evaluation(evaluation))
     if lake and scores:
         _customers(console, bundle, lake, scores)
     _places(console, bundle_path, lake_path, evaluation, scores)
-    _next(console, bundle_path, lake_path, evaluation, scores)
+    _next(console, bundle, lake_path, evaluation, scores)
 
 
 def _console() -> Console:
@@ -81,6 +82,21 @@ def _heading(console: Console, bundle: Bundle, lake: Lake | None) -> None:
     timeless = bundle.json(METRICS_FILE).get("without_history") if METRICS_FILE in bundle.contents.files else None
     if timeless:
         console.print(f"Seen as they are today, whatever the day asked for: {', '.join(timeless)}", soft_wrap=True)
+    console.print()
+
+
+def _segments(console: Console, bundle: Bundle) -> None:
+    segmentation = Segmentation.of(bundle)
+    if segmentation is None:
+        return
+    known = segmentation.table
+    doubt = f"; nothing passed the rule ({'; '.join(known.refused)})" if known.forced else ""
+    title = f"Segments of {known.customers:,} customers, by {known.algorithm} on the {known.space}{doubt}"
+    table = _table(console, title, ["segment", "name", "share"])
+    table.columns[1].justify = "left"
+    for entry in known.segments:
+        table.add_row(entry.id, entry.name, f"{entry.share:.1%}")
+    console.print(table)
     console.print()
 
 
@@ -185,21 +201,26 @@ def _places(console: Console, bundle: Path, lake: str | None, evaluation: Path |
     console.print()
 
 
-def _next(console: Console, bundle: Path, lake: str | None, evaluation: Path | None, scores: Path | None) -> None:
-    where = lake or "LAKE"
-    commands = [f"recsys verify {bundle}"]
-    if not evaluation:
-        commands.append(f"recsys evaluate {bundle} --lake {where} --json")
-    if not scores:
-        commands.append(f"recsys score {bundle} {where} OUT")
-    commands.append(f"recsys serve {bundle} --lake {where}")
-    customer = "CUSTOMER"
-    if scores and (scores / MANIFEST).exists():
-        customer = _choose(scores, json.loads((scores / MANIFEST).read_text())["buckets"])["customer_id"][0]
-    body = json.dumps({"customer_id": customer, "k": 3}, ensure_ascii=False)
-    commands.append(
-        f"curl -s http://127.0.0.1:3000/recommend -H 'Content-Type: application/json' -d {shlex.quote(body)}"
-    )
+def _next(console: Console, bundle: Bundle, lake: str | None, evaluation: Path | None, scores: Path | None) -> None:
+    where, path, parts = lake or "LAKE", bundle.path, bundle.contents.parts
+    recommends = "recommender" in parts
+    commands = [f"recsys verify {path}"]
+    if recommends and not evaluation:
+        commands.append(f"recsys evaluate {path} --lake {where} --json")
+    if recommends and not scores:
+        commands.append(f"recsys score {path} {where} OUT")
+    if "segments" in parts:
+        commands.append(f"recsys segments report {path} --lake {where} --out OUT")
+        commands.append(f"recsys segments assign {path} --lake {where} --out OUT")
+    if recommends or "segments" in parts:
+        commands.append(f"recsys serve {path} --lake {where}")
+        customer = "CUSTOMER"
+        if scores and (scores / MANIFEST).exists():
+            customer = _choose(scores, json.loads((scores / MANIFEST).read_text())["buckets"])["customer_id"][0]
+        question = {"customer_id": customer, "k": 3} if recommends else {"customer_id": customer}
+        url = f"http://127.0.0.1:3000/{'recommend' if recommends else 'segment'}"
+        body = shlex.quote(json.dumps(question, ensure_ascii=False))
+        commands.append(f"curl -s {url} -H 'Content-Type: application/json' -d {body}")
     console.print("Next:")
     for command in commands:
         console.print(f"  {command}", soft_wrap=True)

@@ -1,13 +1,16 @@
-"""The body of POST /recommend: read strictly, refused with the name of the field and what would be right."""
+"""The body of a question: read strictly, refused with the name of the field and what would be right."""
 
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-FIELDS = ("customer_id", "customer", "k", "exclude", "candidates", "diversity", "reasons")
+WHO = ("customer_id", "customer")
+"""Fields of POST /segment."""
+FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons")
+"""Fields of POST /recommend."""
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
 DEFAULT_K = 10
 MOST_REASONS = 10
@@ -36,11 +39,17 @@ class BadRequest(Exception):
 
 
 @dataclass(frozen=True)
-class Question:
-    """A checked body; exactly one of `customer_id` and `customer` (table → rows, not yet checked) is set."""
+class Who:
+    """About whom; exactly one of `customer_id` and `customer` (table → rows, not yet checked) is set."""
 
     customer_id: str | None
     customer: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Question(Who):
+    """A checked body of POST /recommend."""
+
     k: int
     exclude: tuple[str, ...]
     candidates: tuple[str, ...] | None
@@ -53,9 +62,30 @@ class Question:
 def read_question(body: bytes, products: Mapping[str, int]) -> Question:
     """The question in a body, for a catalogue given as product id → position; BadRequest says what is wrong."""
     fields = _object(body)
+    who = _who(fields, FIELDS)
+    candidates = _products(fields, "candidates", products)
+    if candidates == ():
+        raise BadRequest("candidates", "an empty list; name at least one product, or leave it out to rank all of them")
+    return Question(
+        customer_id=who.customer_id,
+        customer=who.customer,
+        k=_k(fields, len(products)),
+        exclude=_products(fields, "exclude", products) or (),
+        candidates=candidates,
+        diversity=_diversity(fields),
+        reasons=_reasons(fields),
+    )
+
+
+def read_who(body: bytes) -> Who:
+    """About whom the body of POST /segment asks; BadRequest says what is wrong."""
+    return _who(_object(body), WHO)
+
+
+def _who(fields: Mapping[str, Any], known: Sequence[str]) -> Who:
     for name in fields:
-        if name not in FIELDS:
-            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, FIELDS)}")
+        if name not in known:
+            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, known)}")
     if ("customer_id" in fields) == ("customer" in fields):
         given = "both are given" if "customer" in fields else "neither is given"
         right = "give exactly one of customer_id (a customer of the lake) and customer (their own data)"
@@ -63,18 +93,7 @@ def read_question(body: bytes, products: Mapping[str, int]) -> Question:
     customer = fields.get("customer")
     if "customer" in fields and not isinstance(customer, dict):
         raise BadRequest("customer", f"{kind_of(customer)}; it must be an object: table name → list of rows")
-    candidates = _products(fields, "candidates", products)
-    if candidates == ():
-        raise BadRequest("candidates", "an empty list; name at least one product, or leave it out to rank all of them")
-    return Question(
-        customer_id=read_id(fields["customer_id"], "customer_id") if "customer_id" in fields else None,
-        customer=customer,
-        k=_k(fields, len(products)),
-        exclude=_products(fields, "exclude", products) or (),
-        candidates=candidates,
-        diversity=_diversity(fields),
-        reasons=_reasons(fields),
-    )
+    return Who(read_id(fields["customer_id"], "customer_id") if "customer_id" in fields else None, customer)
 
 
 def read_id(value: object, field: str) -> str:

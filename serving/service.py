@@ -1,10 +1,11 @@
-"""The BentoML service: POST /recommend beside BentoML's own /healthz, /readyz and /metrics."""
+"""The BentoML service: POST /recommend and POST /segment beside BentoML's own /healthz, /readyz and /metrics."""
 
 import asyncio
 import json
 import logging
 import os
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -32,13 +33,22 @@ logger = logging.getLogger("bentoml.recsys")
 
 async def recommend(request: Request) -> Response:
     """Answer POST /recommend."""
+    return await _answered(request, request.app.state.answers.recommend)
+
+
+async def segment(request: Request) -> Response:
+    """Answer POST /segment."""
+    return await _answered(request, request.app.state.answers.segment)
+
+
+async def _answered(request: Request, answer_of: Callable[[bytes], dict[str, Any]]) -> Response:
     state = request.app.state
     if state.waiting >= MAX_WAITING:
         return _json(503, {"error": "too many requests are waiting; try again", "field": None}, {"Retry-After": "1"})
     state.waiting += 1
     try:
         body = await _body(request)
-        answer = await anyio.to_thread.run_sync(state.answers.answer, body, limiter=state.limiter)
+        answer = await anyio.to_thread.run_sync(answer_of, body, limiter=state.limiter)
         return _json(200, answer)
     except BadRequest as error:
         return _json(error.status, {"error": f"{error.field}: {error.message}", "field": error.field})
@@ -77,7 +87,7 @@ def _json(status: int, content: dict[str, Any], headers: dict[str, str] | None =
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-app = Starlette(routes=[Route("/recommend", recommend, methods=["POST"])])
+app = Starlette(routes=[Route("/recommend", recommend, methods=["POST"]), Route("/segment", segment, methods=["POST"])])
 
 
 class GuardedService(Service[Any]):
@@ -97,7 +107,7 @@ class GuardedService(Service[Any]):
 )
 @bentoml.asgi_app(app, path="/")
 class Recommendations:
-    """Ranked products for a customer of the lake, or for a customer whose data come with the request."""
+    """Ranked products, and the segment, of a customer of the lake or of one whose data come with the request."""
 
     def __init__(self) -> None:
         """Load and warm up; the worker takes its first request when this has returned."""

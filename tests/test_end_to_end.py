@@ -142,6 +142,6 @@ def test_a_relational_bank_from_its_eight_tables_to_an_answer(datasets: Path, tm
     assert ranked.join(held, on=["customer_id", "product_id"], how="semi").is_empty()
     note = "Note: transactions end on 1994-03-31"
     assert note in recsys("report", bundle, "--lake", lake, "--scores", scores).stdout
-    answer = Answers.open(bundle, lake, None).answer(b'{"customer_id": "1001", "k": 3}')
+    answer = Answers.open(bundle, lake, None).recommend(b'{"customer_id": "1001", "k": 3}')
     expected = ranked.filter(pl.col("customer_id") == "1001")
     assert [item["product_id"] for item in answer["items"]] == expected["product_id"].to_list()

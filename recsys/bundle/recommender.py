@@ -35,6 +35,8 @@ class Recommender:
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        if PART not in bundle.contents.parts:
+            raise BundleError(_without(bundle))
         self.bundle = bundle
         self.definition = bundle.definition
         self.encoder = bundle.encoder
@@ -47,6 +49,11 @@ class Recommender:
         self._customer = customer_graph(bundle, width, threads)
         self._rank = rank_graph(bundle, len(self.products), width)
         self.threads = threads
+
+    @classmethod
+    def of(cls, bundle: Bundle, threads: int = 1) -> "Recommender | None":
+        """The part, None for a bundle without it."""
+        return cls(bundle, threads) if PART in bundle.contents.parts else None
 
     def vectors(self, tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> np.ndarray:
         """float32 [N, D]: the customers as each example sees them."""
@@ -256,6 +263,12 @@ def rank_graph(bundle: Bundle, products: int, dimensions: int) -> Graph:
     }
     outputs = {"scores": Port("float32", (None, None)), "index": Port("int64", (None, None))}
     return Graph(bundle.read(RANK_GRAPH), str(bundle.path / RANK_GRAPH), inputs, outputs)
+
+
+def _without(bundle: Bundle) -> str:
+    said = f"{bundle.path}: this bundle has no recommender (it was trained with recommender: false)"
+    there = "; recsys segments assign puts customers into its segments" if "segments" in bundle.contents.parts else ""
+    return said + there
 
 
 def _exclude_held(bundle: Bundle) -> bool:

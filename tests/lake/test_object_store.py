@@ -380,5 +380,5 @@ def test_a_bank_is_made_trained_on_scored_and_served_there(url: str, small_bank:
     assert f"Lake {url}" in report and f"recsys serve {bundle} --lake {url}" in report
     customer = pl.read_parquet(tmp_path / "here" / files[0])["customer_id"][0]
     question = json.dumps({"customer_id": customer, "k": 3}).encode()
-    there, here = (Answers.open(bundle, place, None).answer(question) for place in (url, small_bank.lake))
+    there, here = (Answers.open(bundle, place, None).recommend(question) for place in (url, small_bank.lake))
     assert there["items"] == here["items"] and len(there["items"]) == 3

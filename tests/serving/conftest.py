@@ -73,9 +73,12 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def recommend(self, body: dict[str, object] | bytes, **headers: str) -> httpx.Response:
+        return self.post("recommend", body, **headers)
+
+    def post(self, path: str, body: dict[str, object] | bytes, **headers: str) -> httpx.Response:
         content = {"content": body} if isinstance(body, bytes) else {"json": body}
         sent = {"Content-Type": "application/json", **headers}
-        return httpx.post(f"{self.url}/recommend", headers=sent, timeout=60, **content)  # type: ignore[arg-type]
+        return httpx.post(f"{self.url}/{path}", headers=sent, timeout=60, **content)  # type: ignore[arg-type]
 
 
 @contextmanager

@@ -23,7 +23,7 @@ def scored(bundle: Path, lake: Path, out: Path, top: int = 10) -> pl.DataFrame:
 
 
 def ask(answers: Answers, **question: Any) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = answers.answer(json.dumps(question).encode())["items"]
+    items: list[dict[str, Any]] = answers.recommend(json.dumps(question).encode())["items"]
     return items
 
 

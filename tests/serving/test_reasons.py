@@ -79,8 +79,8 @@ def test_the_same_question_has_the_same_reasons_and_one_row_is_asked(
 
 def test_an_answer_carries_reasons_when_asked(small_bundle: Path, small_lake: Path, rows: pl.DataFrame) -> None:
     answers = Answers.open(small_bundle, small_lake, DAY)
-    asked = answers.answer(b'{"customer_id": "%s", "k": 2, "reasons": 2}' % rows["customer_id"][3].encode())
-    plain = answers.answer(b'{"customer_id": "%s", "k": 2}' % rows["customer_id"][3].encode())
+    asked = answers.recommend(b'{"customer_id": "%s", "k": 2, "reasons": 2}' % rows["customer_id"][3].encode())
+    plain = answers.recommend(b'{"customer_id": "%s", "k": 2}' % rows["customer_id"][3].encode())
     assert [{k: v for k, v in item.items() if k != "reasons"} for item in asked["items"]] == plain["items"]
     products = [answers.recommender.products.index(item["product_id"]) for item in asked["items"]]
     expected = reasons(answers.recommender, rows[3], np.array(products), 2)

@@ -254,7 +254,7 @@ def test_workers_send_no_telemetry_and_write_nothing_at_home(server: Server) -> 
 class Failing:
     """Answers nothing, and quotes the caller while it fails."""
 
-    def answer(self, body: bytes) -> dict[str, Any]:
+    def recommend(self, body: bytes) -> dict[str, Any]:
         raise ValueError(f"cannot convert {body.decode()}")
 
 
