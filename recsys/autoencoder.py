@@ -150,8 +150,7 @@ class Autoencoder(nn.Module):
         self.holdings = small_linear(inputs.products, config.hidden, bias=False) if inputs.products else None
         self.blocks = nn.Sequential(*(ResidualBlock(inner) for _ in range(config.layers)))
         self.narrow = nn.Linear(config.hidden, config.dim)
-        width = len(inputs.numbers) * (2 + config.bins) + sum(inputs.category_sizes) + inputs.tags + inputs.products
-        self.back = nn.Linear(config.dim, width)
+        self.back = nn.Linear(config.dim, sum(self._sizes.values()))
         self.register_buffer("edges", edges)
         self.varying = tuple(i for i, gap in enumerate(gaps.tolist()) if 0 < gap < 1)
         self.register_buffer("binned", torch.isfinite(edges[:, 0]) if len(edges) else torch.zeros(0, dtype=torch.bool))
@@ -244,23 +243,29 @@ class Autoencoder(nn.Module):
 
         A number that is not known has none. Sums are matrix products, as everywhere in an exported graph.
         """
-        back = self._split(self.back(vector))
+        told = self._told(vector)
         found = []
         if self.inputs.numbers:
-            found.append((back["numbers"] - known["numbers"]) ** 2 * (1 - known["missing"]))
+            found.append((told["numbers"] - known["numbers"]) ** 2 * (1 - known["missing"]))
         if self.inputs.categories:
-            for i, logits in enumerate(back["categories"].split(self.inputs.category_sizes, dim=1)):
-                one_hot = nn.functional.embedding(
-                    known["categories"][:, i], torch.eye(logits.shape[1], device=logits.device)
-                )
-                likelihood = nn.functional.log_softmax(logits, dim=1) * one_hot
-                found.append(-(likelihood @ torch.ones(logits.shape[1], 1, device=logits.device)))
+            for i, logits in enumerate(told["categories"].split(self.inputs.category_sizes, dim=1)):
+                likelihood = nn.functional.log_softmax(logits, dim=1)
+                found.append(-likelihood.gather(1, known["categories"][:, i : i + 1].long()))
         if self.inputs.products:
-            logits, held = back["holdings"], known["holdings"]
+            logits, held = told["holdings"], known["holdings"]
             each = nn.functional.softplus(logits) - logits * held
             share = torch.full((self.inputs.products, 1), 1 / self.inputs.products, device=each.device)
             found.append(each @ share)
         return torch.cat(found, dim=1)
+
+    def _told(self, vector: Tensor) -> dict[str, Tensor]:
+        """What `errors` needs of the way back: without the flags, bins and tags, which are most of its columns."""
+        wanted = ("numbers", "categories", "holdings")
+        rows = dict(zip(self._sizes, self.back.weight.split(list(self._sizes.values())), strict=True))
+        bias = dict(zip(self._sizes, self.back.bias.split(list(self._sizes.values())), strict=True))
+        weight = torch.cat([rows[name] for name in wanted])
+        back = nn.functional.linear(vector, weight, torch.cat([bias[name] for name in wanted]))
+        return dict(zip(wanted, back.split([self._sizes[name] for name in wanted], dim=1), strict=True))
 
     def scaled(self, known: dict[str, Tensor]) -> Tensor:
         """[N, W] the scaled features: numbers, missing flags that vary, each value of a category, each product held."""
@@ -277,8 +282,13 @@ class Autoencoder(nn.Module):
         return torch.cat(found, dim=1) if found else torch.zeros_like(known["tags"][:, :1], dtype=torch.float32)
 
     def _split(self, back: Tensor) -> dict[str, Tensor]:
+        return dict(zip(self._sizes, back.split(list(self._sizes.values()), dim=1), strict=True))
+
+    @property
+    def _sizes(self) -> dict[str, int]:
+        """Columns of the way back, in order."""
         numbers = len(self.inputs.numbers)
-        sizes = {
+        return {
             "numbers": numbers,
             "missing": numbers,
             "bins": numbers * self.config.bins,
@@ -286,7 +296,6 @@ class Autoencoder(nn.Module):
             "tags": self.inputs.tags,
             "holdings": self.inputs.products,
         }
-        return dict(zip(sizes, back.split(list(sizes.values()), dim=1), strict=True))
 
     def _tagged(self, tags: Tensor) -> Tensor:
         """int32 [N, K], 0 for none → float32 [N, words], 1 for each tag."""

@@ -113,10 +113,19 @@ def verify(path: Path | str) -> list[Check]:
             checks += _replay(bundle)
         for name, _, replay in PARTS:
             if name in present:
-                checks += replay(bundle, *invented(bundle), BATCHES, TOLERANCE)
+                checks += _replayed(name, replay, bundle)
     else:
         checks.append(Check("parity", False, "not replayed, because a check above failed"))
     return checks
+
+
+def _replayed(name: str, replay: Replay, bundle: Bundle) -> list[Check]:
+    try:
+        return list(replay(bundle, *invented(bundle), BATCHES, TOLERANCE))
+    except RecsysError as error:
+        return [Check(f"{name} parity", False, str(error))]
+    except Exception as error:  # whatever breaks here is a fault of the bundle, and reported as one
+        return [Check(f"{name} parity", False, f"{type(error).__name__}: {error}")]
 
 
 def _features(bundle: Bundle) -> str:
