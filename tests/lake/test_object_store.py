@@ -227,8 +227,8 @@ def test_a_killed_import_starts_over(url: str) -> None:
 
 
 def test_an_import_that_fails_leaves_nothing(url: str) -> None:
-    with pytest.raises(DataError, match="products: the lake has no such table"), LakeWriter(url) as writer:
-        writer.append("customers", pl.DataFrame({"customer_id": ["C"]}))
+    with pytest.raises(DataError, match="customers: the lake has no such table"), LakeWriter(url) as writer:
+        writer.append("products", pl.DataFrame({"product_id": ["P"]}))
     assert objects(url) == {}
     with pytest.raises(LakeError, match="no such lake"):
         Lake.open(url)
