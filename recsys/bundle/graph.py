@@ -18,6 +18,9 @@ _DTYPES = {
 }
 
 
+_TWICE = np.zeros(2, dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Port:
     """What an input or output must be: dtype, and the size of each axis (None = decided when the graph is run)."""
@@ -44,6 +47,7 @@ class Graph:
         self.where = where
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
+        self._dtypes = {name: np.dtype(port.dtype) for name, port in self.inputs.items()}
         try:
             self._session = onnxruntime.InferenceSession(content, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no public base
@@ -58,17 +62,13 @@ class Graph:
         batch = {arrays[name].shape[0] for name, port in self.inputs.items() if port.rows}
         for name, port in self.inputs.items():
             array = arrays[name]
-            fits = len(array.shape) == len(port.shape) and all(
-                size in (None, given) for size, given in zip(port.shape, array.shape, strict=True)
-            )
-            if array.dtype.name != port.dtype or not fits or len(batch) > 1:
+            if array.dtype != self._dtypes[name] or not _fits(port.shape, array.shape) or len(batch) > 1:
                 raise BundleError(
                     f"{self.where}: input {name!r} must be {_describe(port)}, got {array.dtype.name} {array.shape}"
                 )
         single = batch == {1}
         feeds = {
-            name: np.repeat(arrays[name], 2, axis=0) if single and port.rows else arrays[name]
-            for name, port in self.inputs.items()
+            name: arrays[name][_TWICE] if single and port.rows else arrays[name] for name, port in self.inputs.items()
         }
         try:
             results = self._session.run(list(self.outputs), feeds)
@@ -76,6 +76,12 @@ class Graph:
             raise BundleError(f"{self.where}: ONNX Runtime failed ({_first_line(error)})") from None
         ports = self.outputs.values()
         return tuple(r[:1] if single and p.rows else r for r, p in zip(results, ports, strict=True))
+
+
+def _fits(wanted: tuple[int | None, ...], given: tuple[int, ...]) -> bool:
+    if len(wanted) != len(given):
+        return False
+    return all(size is None or size == there for size, there in zip(wanted, given, strict=True))
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
