@@ -261,10 +261,10 @@ class Autoencoder(nn.Module):
     def _told(self, vector: Tensor) -> dict[str, Tensor]:
         """What `errors` needs of the way back: without the flags, bins and tags, which are most of its columns."""
         wanted = ("numbers", "categories", "holdings")
-        rows = dict(zip(self._sizes, self.back.weight.split(list(self._sizes.values())), strict=True))
-        bias = dict(zip(self._sizes, self.back.bias.split(list(self._sizes.values())), strict=True))
-        weight = torch.cat([rows[name] for name in wanted])
-        back = nn.functional.linear(vector, weight, torch.cat([bias[name] for name in wanted]))
+        ends = dict(zip(self._sizes, np.cumsum(list(self._sizes.values())).tolist(), strict=True))
+        parts = [slice(ends[name] - self._sizes[name], ends[name]) for name in wanted]
+        weight, bias = (torch.cat([values[part] for part in parts]) for values in (self.back.weight, self.back.bias))
+        back = nn.functional.linear(vector, weight, bias)
         return dict(zip(wanted, back.split([self._sizes[name] for name in wanted], dim=1), strict=True))
 
     def scaled(self, known: dict[str, Tensor]) -> Tensor:
