@@ -303,3 +303,27 @@ def test_bank_churn_modelling(datasets: Path, tmp_path: Path) -> None:
         "is_active_member",
         "estimated_salary",
     }, "no label, no group, nothing protected, no name"
+
+
+def test_hillstrom(datasets: Path, tmp_path: Path) -> None:
+    lake = import_catalog(shipped("catalog", "hillstrom"), tmp_path / "lake", datasets / "hillstrom")
+    assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 64_000}
+    assert violations(lake) == [] and lake.as_of is None
+    customers = lake.read("customers").sort("customer_id")
+    assert customers.row(0, named=True)["history"] == 142.44, "a customer is named by the number of their row"
+    rates = customers.group_by("email").agg(pl.len(), pl.col("visited").mean().round(4)).sort("email")
+    assert rates.rows() == [
+        ("Mens E-Mail", 21_307, 0.1828),
+        ("No E-Mail", 21_306, 0.1062),
+        ("Womens E-Mail", 21_387, 0.1514),
+    ]
+    inputs = {column.name for column in define(lake, FeatureConfig()).profile}
+    assert inputs == {
+        "recency",
+        "history",
+        "bought_mens",
+        "bought_womens",
+        "zip_code",
+        "new_customer",
+        "channel",
+    }, "neither the arm nor what came of it"
