@@ -5,8 +5,8 @@ from html import escape
 from typing import Any
 
 from recsys.segment_cards.labels import percent, spoken, worded
+from training.page import document, figure
 from training.segment_section import card_section
-from training.segment_style import STYLE
 from training.segment_tables import HIDDEN, any_cells, bar, chip, interval, section, table
 from training.segment_texts import MEANINGS, PICTURES
 
@@ -29,33 +29,11 @@ def page(content: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         section("meaning", "What these numbers mean", _meaning(content)),
     ]
     title = f"Segments of {source}"
-    return "\n".join(
-        [
-            "<!DOCTYPE html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{escape(title)}</title>",
-            f"<style>{STYLE}</style>",
-            "</head>",
-            "<body>",
-            f"<header><h1>{escape(title)}</h1><p>{counted}</p>",
-            f'<p class="soft small">Bundle {escape(content["bundle"])}, lake version {content["lake"]["version"]}.</p>',
-            "</header>",
-            _contents(content),
-            "<main>",
-            *sections,
-            "</main>",
-            "</body>",
-            "</html>",
-            "",
-        ]
-    )
+    note = f"Bundle {content['bundle']}, lake version {content['lake']['version']}."
+    return document(title, counted, note, _links(content), sections)
 
 
-def _contents(content: Mapping[str, Any]) -> str:
-    fixed = [("glance", "At a glance")]
+def _links(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     after = [
         ("compare", "All segments side by side"),
         ("moves", "Who moved"),
@@ -64,8 +42,7 @@ def _contents(content: Mapping[str, Any]) -> str:
         ("meaning", "What these numbers mean"),
     ]
     cards = [(f"segment-{card['id']}", f"{card['id']}: {card['name']}") for card in content["segments"]]
-    links = "".join(f'<li><a href="#{escape(key)}">{escape(text)}</a></li>' for key, text in (*fixed, *cards, *after))
-    return f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+    return [("glance", "At a glance"), *cards, *after]
 
 
 def _glance(content: Mapping[str, Any]) -> str:
@@ -142,9 +119,5 @@ def _meaning(content: Mapping[str, Any]) -> str:
 
 
 def _figures(pictures: Mapping[str, str], *names: str) -> str:
-    drawn = []
-    for name in names:
-        if name in pictures:
-            said = escape(PICTURES[name])
-            drawn.append(f"<figure>{pictures[name]}<figcaption>{said}</figcaption></figure>")
+    drawn = [figure(pictures[name], PICTURES[name]) for name in names if name in pictures]
     return "\n".join(drawn) or '<p class="soft">There is nothing to draw.</p>'

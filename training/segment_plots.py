@@ -1,11 +1,8 @@
 """Plots of segments as inline SVG, readable on light and on dark pages."""
 
-import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
@@ -14,23 +11,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, RegularPolygon
 from matplotlib.ticker import MaxNLocator
 
-COLOURS = (
-    "#3b7dd8",
-    "#e07b28",
-    "#2f9e6e",
-    "#c74e74",
-    "#8a63c9",
-    "#a8811c",
-    "#2aa3b3",
-    "#d0544b",
-    "#7a8b3c",
-    "#6c7a92",
-    "#b5651d",
-    "#4d6bb8",
-)
-"""One per segment, in order."""
-INK = "#123456"
-"""Stands for the page's own text colour, and becomes it."""
+from training.svg import COLOURS, INK, one_plot, svg
+
 FEWEST = 10
 """Customers in a hexagon of a map that is drawn."""
 SPLIT = LinearSegmentedColormap.from_list("split", ["#2166ac", "#92c5de", "#f4f4f4", "#f4a582", "#b2182b"])
@@ -39,7 +21,7 @@ FILL = LinearSegmentedColormap.from_list("fill", ["#f4f4f4", "#9ecae1", "#2166ac
 
 def silhouette_curve(points: Sequence[dict[str, Any]], chosen: int) -> str:
     """Silhouette over the number of segments, a line for each algorithm; points have `algorithm`, `k`, `silhouette`."""
-    figure, axes = _one(7, 3.6)
+    figure, axes = one_plot(7, 3.6)
     names = sorted({str(point["algorithm"]) for point in points})
     for place, name in enumerate(names):
         line = sorted((p["k"], p["silhouette"]) for p in points if p["algorithm"] == name)
@@ -59,7 +41,7 @@ def silhouette_curve(points: Sequence[dict[str, Any]], chosen: int) -> str:
 
 def silhouette_diagram(silhouettes: Sequence[np.ndarray], names: Sequence[str]) -> str:
     """For each segment the spread of its customers' silhouettes [n], largest first, as a hundred quantiles."""
-    figure, axes = _one(7, 0.6 + 0.62 * len(names))
+    figure, axes = one_plot(7, 0.6 + 0.62 * len(names))
     every = np.concatenate([s for s in silhouettes if len(s)]) if any(map(len, silhouettes)) else np.zeros(1)
     for k, values in enumerate(silhouettes):
         base = len(names) - 1 - k
@@ -82,7 +64,7 @@ def embedding_map(points: np.ndarray, index: np.ndarray, names: Sequence[str], k
 
     The paler a hexagon, the more its customers are divided between segments.
     """
-    figure, axes = _one(7, 5.2)
+    figure, axes = one_plot(7, 5.2)
     low, high = np.quantile(points, [0.005, 0.995], axis=0)
     inside = ((points >= low) & (points <= high)).all(axis=1)
     points, index = (points[inside] - low) / np.maximum(high - low, 1e-12), index[inside]
@@ -121,7 +103,7 @@ def _hexagons(points: np.ndarray, index: np.ndarray, size: int) -> dict[tuple[fl
 
 def heat_map(effects: np.ndarray, features: Sequence[str], names: Sequence[str]) -> str:
     """Segments × features: difference from all customers in standard deviations [K, F], NaN where hidden."""
-    figure, axes = _one(2.6 + 0.95 * len(names), 1.6 + 0.3 * len(features))
+    figure, axes = one_plot(2.6 + 0.95 * len(names), 1.6 + 0.3 * len(features))
     bound = 2.0
     _cells(axes, effects.T, SPLIT, -bound, bound)
     for f in range(len(features)):
@@ -160,7 +142,7 @@ def radar(effects: np.ndarray, features: Sequence[str], names: Sequence[str]) ->
 
 def migration(shares: np.ndarray, counts: np.ndarray, rows: Sequence[str], names: Sequence[str]) -> str:
     """From rows (the earlier day) to columns (now): shares of a row [R, K] and customers, NaN where hidden."""
-    figure, axes = _one(2.8 + 1.05 * len(names), 1.5 + 0.5 * len(rows))
+    figure, axes = one_plot(2.8 + 1.05 * len(names), 1.5 + 0.5 * len(rows))
     _cells(axes, shares, FILL, 0, 1)
     for r in range(len(rows)):
         for k in range(len(names)):
@@ -174,38 +156,6 @@ def migration(shares: np.ndarray, counts: np.ndarray, rows: Sequence[str], names
     axes.xaxis.set_label_position("top")
     axes.set_xlabel("now")
     return svg(figure, "migration")
-
-
-def svg(figure: Figure, key: str) -> str:
-    """The figure as an SVG element: no metadata, no address, text in the page's colour, ids that only it has."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": key}):
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    drawn = text.getvalue()
-    drawn = drawn[drawn.index("<svg") :]
-    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.S)
-    drawn = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", drawn)
-    drawn = re.sub(r"<!--.*?-->", "", drawn, flags=re.S)
-    drawn = drawn.replace("xlink:href", "href")
-    drawn = re.sub(r'\b(id="|href="#|url\(#)', rf"\g<1>{key}-", drawn)
-    drawn = drawn.replace(INK, "currentColor")
-    drawn = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", drawn)
-    drawn = re.sub(r'(<svg[^>]*?) width="[\d.]+pt"', r"\1", drawn, count=1)
-    drawn = re.sub(r'(<svg[^>]*?) height="[\d.]+pt"', r"\1", drawn, count=1)
-    width = figure.get_size_inches()[0] * 96
-    return drawn.replace("<svg", f'<svg role="img" style="max-width:{width:.0f}px;width:100%;height:auto"', 1).strip()
-
-
-def _one(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    for spine in axes.spines.values():
-        spine.set_color(INK)
-    axes.tick_params(colors=INK, labelsize=9)
-    axes.xaxis.label.set_color(INK)
-    axes.yaxis.label.set_color(INK)
-    return figure, axes
 
 
 def _cells(axes: Axes, values: np.ndarray, colours: LinearSegmentedColormap, low: float, high: float) -> None:

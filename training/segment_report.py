@@ -1,6 +1,5 @@
 """The report of a bundle's segments: one page that a marketer can read, and the same content as JSON."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -15,7 +14,6 @@ from recsys.bundle import Bundle, Recommender
 from recsys.bundle.fits import check_fits
 from recsys.bundle.recommender import PART as RECOMMENDER
 from recsys.bundle.segmentation import segmentation_of
-from recsys.durable import rename
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
@@ -24,6 +22,7 @@ from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.suppression import FEWEST
 from training import segment_plots as plots
+from training.page import write_page
 from training.segment_gather import Assigner, Gathered, gather
 from training.segment_page import page
 
@@ -32,7 +31,6 @@ COMPARED = 5_000
 PLACED = 2_500
 """Customers of the map by neighbours, which takes a minute for twice as many."""
 RADAR = 8
-PAGE, DATA = "segments.html", "segments.json"
 
 
 def write_bundle_report(
@@ -96,16 +94,7 @@ def curve_of(candidates: Sequence[Mapping[str, Any]], space: str) -> list[dict[s
 
 def write_report(content: dict[str, Any], found: Gathered, out: Path) -> tuple[Path, Path]:
     """Write the page and the JSON into a directory, each under its name when it is whole; return their paths."""
-    out.mkdir(parents=True, exist_ok=True)
-    texts = {
-        DATA: json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n",
-        PAGE: page(content, drawn(content, found)),
-    }
-    for name, text in texts.items():
-        partial = out / f".{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        rename(partial, out / name)
-    return out / DATA, out / PAGE
+    return write_page(out, "segments", content, page(content, drawn(content, found)))
 
 
 def drawn(content: dict[str, Any], found: Gathered) -> dict[str, str]:

@@ -5,7 +5,7 @@ from html import escape
 from typing import Any
 
 from recsys.segment_cards.labels import percent, plain
-from training.segment_plots import COLOURS
+from training.svg import COLOURS
 
 Card = dict[str, Any]
 HIDDEN = '<span class="soft">hidden</span>'

@@ -17,7 +17,7 @@ from recsys.lake.contract import Attribute
 from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import SmallBank, called
 from training.segment_gather import gather, known_before
-from training.segment_report import DATA, PAGE, distinct, report, write_report
+from training.segment_report import distinct, report, write_report
 
 Entry = namedtuple("Entry", "id name share")
 Embedded = namedtuple("Embedded", "vectors errors")
@@ -52,7 +52,7 @@ def made(small_bank: SmallBank, tmp_path_factory: pytest.TempPathFactory) -> tup
     curve = [{"algorithm": "k_means", "k": k, "silhouette": 0.1 + 0.01 * k} for k in (2, 3, 4)]
     out = tmp_path_factory.mktemp("segments") / "new" / "report"
     write_report(report(assigner, lake, found, curve, bundle.bundle_id), found, out)
-    return json.loads((out / DATA).read_text()), out / PAGE
+    return json.loads((out / "segments.json").read_text()), out / "segments.html"
 
 
 class Checked(HTMLParser):
@@ -218,7 +218,7 @@ def cards_of_a_cross_section(datasets: Path, tmp_path_factory: pytest.TempPathFa
 def told(bundle: Path, lake: Path, out: Path) -> dict[str, Any]:
     """What `recsys segments report` wrote beside a page that is well formed."""
     *_, data, page = called("segments", "report", str(bundle), "--lake", str(lake), "--out", str(out))
-    assert (Path(data), Path(page)) == (out / DATA, out / PAGE)
+    assert (Path(data), Path(page)) == (out / "segments.json", out / "segments.html")
     parser = Checked()
     parser.feed(Path(page).read_text(encoding="utf-8"))
     assert parser.faults == [] and parser.loads == []

@@ -1,4 +1,4 @@
-"""How the report of segments looks: light or dark as the reader's screen is, on paper too."""
+"""How reports look: light or dark as the reader's screen is, on paper too."""
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1c2430; --soft: #5b6675; --line: #d9dee6; --card: #ffffff; --back: #f5f7fa;
