@@ -1,0 +1,1 @@
+"""Who will leave: labels, models and their answers."""
