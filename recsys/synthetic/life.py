@@ -16,7 +16,8 @@ from recsys.synthetic.state import MATURING, Journal, Month, State, initial_stat
 from recsys.synthetic.streams import Draws, Flags, Floats, Ints, Streams
 from recsys.synthetic.truth import record_truth
 
-_STREAMS = ("arms", "leave", "acquire", "days", "close", "events", "consider", "views", "mood", "contacts", "renew")
+STREAMS = ("arms", "leave", "acquire", "days", "close", "events", "consider", "views", "mood", "contacts", "renew")
+"""What a month draws from, each after `life.`."""
 
 
 @dataclass
@@ -46,12 +47,12 @@ def live(people: People, streams: Streams) -> Life:
     """Simulate the 24 months of one bucket."""
     journal = Journal()
     state = initial_state(people, streams, journal)
-    draws = {name: streams.open(f"life.{name}") for name in _STREAMS}
+    draws = {name: streams.open(f"life.{name}") for name in STREAMS}
     kept = []
     for month in range(MONTHS):
         before = state.account.copy()
         state.month = month
-        _step(people, state, journal, draws)
+        step(people, state, journal, draws)
         state.present |= (people.joined >= START[month]) & (people.joined < START[month + 1])
         kept.append(_trace(people, state, before))
     stacked = {field.name: np.stack([getattr(trace, field.name) for trace in kept]) for field in fields(Traces)}
@@ -81,8 +82,8 @@ def _first_of(account: Ints, products: tuple[int, ...]) -> Ints:
     return found
 
 
-def _step(people: People, state: State, journal: Journal, draws: dict[str, Draws]) -> None:
-    """One month; its probabilities depend on the state at its start, and on the campaigns' arms drawn in it."""
+def step(people: People, state: State, journal: Journal, draws: dict[str, Draws]) -> Month:
+    """The month `state.month`; its probabilities depend on the state at its start, and on the arms drawn in it."""
     look = outlook(people, state)
     offers = [make_offer(campaign, people, state, look, draws["arms"]) for campaign in SCHEDULE[state.month]]
     record_truth(state, look, offers, journal)
@@ -92,6 +93,7 @@ def _step(people: People, state: State, journal: Journal, draws: dict[str, Draws
     _settle(state, month, journal, draws)
     _life_events(people, state, draws["events"])
     _activity(people, state, draws["mood"])
+    return month
 
 
 def _draw_month(people: People, state: State, look: Outlook, offers: list[Offer], draws: dict[str, Draws]) -> Month:
@@ -109,6 +111,7 @@ def _draw_month(people: People, state: State, look: Outlook, offers: list[Offer]
     busy = state.considering | acquired | ~staying[:, None]
     return Month(
         offers=offers,
+        leave=leave,
         rate=look.rate,
         uniform=uniform,
         acquired=acquired,

@@ -98,6 +98,7 @@ class Month:
     """What one month drew, before it is carried out."""
 
     offers: "list[Offer]"
+    leave: Floats  # [N] hazard of leaving under the arms that were drawn
     rate: Floats  # [N, P] rate of starting to consider
     uniform: Floats  # [N, P] the draw that decided on acquiring
     acquired: Flags  # [N, P]
