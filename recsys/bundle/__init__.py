@@ -2,6 +2,7 @@
 
 from recsys.bundle.adoption import Adoption, adoption_part
 from recsys.bundle.bundle import Bundle, write_bundle
+from recsys.bundle.churn import Churn
 from recsys.bundle.embedding import CustomerEmbedding
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import write_item_table
@@ -15,6 +16,7 @@ __all__ = [
     "Adoption",
     "Bundle",
     "Check",
+    "Churn",
     "CustomerEmbedding",
     "Graph",
     "Port",

@@ -12,6 +12,8 @@ from recsys.bundle.adoption import PART as ADOPTION
 from recsys.bundle.adoption_parity import adoption_graphs, adoption_replay
 from recsys.bundle.bundle import ENCODER, Bundle
 from recsys.bundle.checks import Check, checked
+from recsys.bundle.churn import PART as CHURN
+from recsys.bundle.churn import churn_graphs, churn_replay
 from recsys.bundle.embedding import PART as EMBEDDING
 from recsys.bundle.embedding import embedding_graphs, embedding_replay
 from recsys.bundle.frames import read_frames, write_frames
@@ -40,6 +42,7 @@ Replay = Callable[
 
 PARTS: tuple[tuple[str, Callable[[Bundle], str], Replay], ...] = (
     (ADOPTION, adoption_graphs, adoption_replay),
+    (CHURN, churn_graphs, churn_replay),
     (EMBEDDING, embedding_graphs, embedding_replay),
     (SEGMENTS, segment_graphs, segments_replay),
 )
