@@ -82,11 +82,8 @@ def importance(
 
 
 def _entry(name: str, effect: Interval, ranks: np.ndarray) -> dict[str, float | str]:
-    low, high = float(ranks[0]), float(ranks[1])
-    return {"group": name, "effect": effect.value, "low": effect.low, "high": effect.high} | {
-        "rank_low": low,
-        "rank_high": high,
-    }
+    bounds = {"rank_low": float(ranks[0]), "rank_high": float(ranks[1])}
+    return {"group": name, "effect": effect.value, "low": effect.low, "high": effect.high, **bounds}
 
 
 def _ranks(sizes: np.ndarray, samples: int, seed: int, level: float) -> np.ndarray:

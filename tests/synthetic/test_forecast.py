@@ -16,16 +16,16 @@ CUT = date(2024, 1, 1)
 
 @pytest.fixture(scope="module")
 def forecast(synthetic: Bank) -> pl.DataFrame:
-    """One year on, for everyone of the bank."""
-    return true_survival(8_000, 11, 4, CUT, 12, lives=4)
+    """One year on, for a quarter of the bank."""
+    return true_survival(8_000, 11, 4, CUT, 12, lives=4, only=[0])
 
 
 def test_the_next_month_is_the_hazard_that_the_truth_records(synthetic: Bank, forecast: pl.DataFrame) -> None:
     """On average over campaigns, which the recorded hazard averages out."""
     hazard = synthetic.truth["attrition"].filter(pl.col("month") == CUT)
-    both = forecast.join(hazard, on="customer_id", how="full")
-    assert both.height == hazard.height == forecast.height
-    assert (1 - both["survival_1m"]).mean() == pytest.approx(both["hazard"].mean(), rel=0.03)
+    both = forecast.join(hazard, on="customer_id")
+    assert both.height == forecast.height > 1_500
+    assert (1 - both["survival_1m"]).mean() == pytest.approx(both["hazard"].mean(), rel=0.05)
     assert np.corrcoef(1 - both["survival_1m"], both["hazard"])[0, 1] > 0.95
 
 
