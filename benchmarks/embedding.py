@@ -199,7 +199,7 @@ def _shown(interval: Mapping[str, float], sign: str) -> str:
 
 
 def _alone() -> list[str]:
-    return ["recommender=false", "adoption=null", "segments=null"]
+    return ["recommender=false", "adoption=null", "churn=null", "segments=null"]
 
 
 def _until(bank: Lake) -> list[str]:

@@ -71,7 +71,7 @@ def fit_and_test(
     The recommender alone is judged, so embeddings and segments are left out.
     The model's fit time is everything from the lake to the fitted model: features, encoding and the epochs.
     """
-    without = ["embedding=null", "segments=null", *overrides]
+    without = ["churn=null", "embedding=null", "segments=null", *overrides]
     read, bundle = load_config(config, without), trained(config, lake, work, without)
     with progress_bar("Evaluating") as progress:
         outcome = outcome_on_test(bundle, lake, progress, baselines)

@@ -30,6 +30,9 @@ Again = Callable[[OldSegments, Spaces, int], tuple[np.ndarray, tuple[str, ...], 
 """(old segments, customers of now, seed) → prototypes, their ids, whether everything was tried anew."""
 
 
+ALONE = ("recommender=false", "adoption=null", "churn=null")
+
+
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--repeats", type=int, default=5, help="of each case, every one with another seed")
@@ -38,7 +41,11 @@ def main() -> None:
     known = dict(text.split("=", 1) for text in options.bundle)
     lakes = {
         "cc_general": (imported("cc_general", options.datasets, "cc_general", options.work), "cc_general", ()),
-        "synthetic bank": (synthetic_bank(20_000, 0, options.work), "demo", ("recommender=false", "adoption=null")),
+        "synthetic bank": (
+            synthetic_bank(20_000, 0, options.work),
+            "demo",
+            ("recommender=false", "adoption=null", "churn=null"),
+        ),
     }
     results: dict[str, Any] = {}
     for name, (lake, shipped, without) in lakes.items():

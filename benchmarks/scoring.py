@@ -27,6 +27,7 @@ TOP = 10
 SETTINGS = [
     "adoption=null",
     "embedding=null",
+    "churn=null",
     "segments=null",
     "training.epochs=1",
     "training.customers=20000",

@@ -13,7 +13,7 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader
 
-SETS = ["recommender=false", "adoption=null"]
+SETS = ["recommender=false", "adoption=null", "churn=null"]
 
 
 def main() -> None:

@@ -59,7 +59,13 @@ def _trained(lake: Lake, work: Path) -> Path:
     from training.config import load_config
     from training.fit import train
 
-    quick = ["recommender=false", "adoption=null", "embedding.autoencoder.epochs=1", "embedding.sequence={epochs: 1}"]
+    quick = [
+        "recommender=false",
+        "adoption=null",
+        "churn=null",
+        "embedding.autoencoder.epochs=1",
+        "embedding.sequence={epochs: 1}",
+    ]
     quick += ["segments={algorithms: [k_means], bootstraps: 2}"]
     with progress_bar("Training") as progress:
         return train(load_config("demo", quick), lake, work / "bundles", progress)

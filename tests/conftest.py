@@ -66,7 +66,7 @@ def datasets() -> Path:
 
 QUICK = ["--set", "threads=1", "--set", "training.epochs=1", "--set", "evaluation.snapshots=2"]
 QUICK += ["--set", "adoption.epochs=1", "--set", "adoption.snapshots=6"]
-QUICK += ["--set", "embedding=null", "--set", "segments=null"]
+QUICK += ["--set", "churn=null", "--set", "embedding=null", "--set", "segments=null"]
 """The demo's configuration without segments, trained for a moment."""
 
 
@@ -100,7 +100,7 @@ def segmented_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
 
 def _make_segmented_bank(folder: Path) -> Path:
     lake, out = str(folder / "lake"), str(folder / "bundles")
-    parts = ["--set", "recommender=false", "--set", "adoption=null", "--set", "threads=1"]
+    parts = ["--set", "recommender=false", "--set", "adoption=null", "--set", "churn=null", "--set", "threads=1"]
     parts += ["--set", "embedding={autoencoder: {epochs: 2}, sequence: {epochs: 1}}"]
     parts += ["--set", "segments={algorithms: [k_means], most: 5, bootstraps: 2, smallest_share: 0.02}"]
     called("data", "synth", lake, "--customers", "800", "--seed", "3", "--buckets", "2")
@@ -140,6 +140,7 @@ WHOLE = [
     "training.epochs=1",
     "threads=1",
     "adoption=null",
+    "churn=null",
     "embedding.autoencoder={dim: 6, hidden: 16, epochs: 2, batch_size: 128}",
     "embedding.sequence={dim: 4, hidden: 8, epochs: 2, batch_size: 128}",
     "embedding.unusual_share=0.05",

@@ -7,6 +7,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from recsys.churn.config import ChurnConfig
 from recsys.clustering import SegmentsConfig
 from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig
@@ -45,14 +46,16 @@ class Config(BaseModel):
     """Threads of training; part of what makes a run repeatable."""
     features: FeatureConfig = FeatureConfig()
     recommender: bool = True
-    """Whether there is a recommender; without one, as for a lake that knows no products, `embedding` must be given,
-    and `model`, `loss` and `evaluation` are not read."""
+    """Whether there is a recommender; without one, as for a lake that knows no products, `embedding` or `churn` must be
+    given, and `model`, `loss` and `evaluation` are not read."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     adoption: AdoptionConfig | None = None
     """Probabilities by horizon; they are not built without this section, which needs the temporal protocol."""
+    churn: ChurnConfig | None = None
+    """Who will leave; it is not told without this section."""
     embedding: EmbeddingConfig | None = None
     """Customer embeddings; they are not built without this section."""
     segments: SegmentsConfig | None = None
@@ -72,8 +75,8 @@ class Config(BaseModel):
     def _parts_fit(self) -> Self:
         if self.segments and not self.embedding:
             raise ValueError("segments needs a section embedding (embedding: {} takes its defaults)")
-        if not self.recommender and not self.embedding:
-            raise ValueError("recommender: false leaves nothing to train; give a section embedding")
+        if not self.recommender and not self.embedding and not self.churn:
+            raise ValueError("recommender: false leaves nothing to train; give a section embedding, or churn")
         if not self.recommender and self.adoption:
             raise ValueError("adoption needs the recommender; leave the section out, or recommender: false")
         return self

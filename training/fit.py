@@ -22,6 +22,9 @@ from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from training.adoption import fit_adoption
+from training.churn import fit_churn
+from training.churn_checks import known_afterwards
+from training.churn_rows import prepare_churn
 from training.config import Config
 from training.embedding import fit_embedding, inputs_of, prepare_customers
 from training.embedding_report import embedding_report
@@ -29,7 +32,7 @@ from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.export_adoption import export_adoption
 from training.export_embedding import Embedded, export_embedding, torch_places
 from training.leaks import without_history
-from training.prepare import fit_recommender, prepare, prepare_refit, refit_recommender
+from training.prepare import first_unseen_day, fit_recommender, prepare, prepare_refit, refit_recommender
 from training.segments import export_segments, fit_segments, new_segments
 
 PARITY_CUSTOMERS = 64
@@ -53,6 +56,7 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int
     if config.recommender:
         made.recommender()
         made.adoption()
+    made.churn()
     made.embedding()
     bundle = made.bundle(out)
     shutil.rmtree(work)
@@ -139,6 +143,41 @@ class _Made:
             adoption.knots,
             self.encoder.encode(features(*self._invented(), self.definition)),
         )
+
+    def churn(self) -> None:
+        """Who will leave, where the configuration asks for it; without a recommender its encoder is the bundle's."""
+        config, began = self.config.churn, time.perf_counter()
+        if config is None:
+            return
+        self.definition = self.definition or define(
+            self.lake, self.config.features, before=first_unseen_day(self.config, self.lake)
+        )
+        folder, trusted = self.work / "churn", self.config.features.trusted
+        data = prepare_churn(
+            config,
+            BucketReader(self.lake, self.memory),
+            self.definition,
+            self.encoder,
+            until=last_day(self.config.evaluation, self.lake.as_of),
+            trusted=trusted,
+            log_unit=self.config.features.log_unit,
+            work=folder / "data",
+            progress=self.progress,
+        )
+        self.encoder = data.encoder
+        fitted = fit_churn(
+            config,
+            data,
+            known_afterwards=known_afterwards(self.lake),
+            trusted=trusted,
+            seed=self.config.seed,
+            threads=self.config.threads,
+            work=folder / "models",
+            progress=self.progress,
+        )
+        self.parts["churn"] = fitted.files(self.encoder.encode(features(*self._invented(), self.definition)))
+        self.seconds["churn"] = time.perf_counter() - began
+        self.report["churn"] = fitted.report()
 
     def embedding(self) -> None:
         """Embeddings of the customers, and segments of them, where the configuration asks for them."""

@@ -74,7 +74,7 @@ def find_leaks(rows: pl.DataFrame, profile_columns: tuple[Column, ...]) -> list[
             continue
         asked = rows.filter(free)
         for column in profile_columns:
-            auc = _auc_of(asked[column.name], column, acquired, fold[free])
+            auc = column_auc(asked[column.name], column, acquired, fold[free])
             if auc >= THRESHOLD and (column.name not in worst or auc > worst[column.name].auc):
                 worst[column.name] = Leak(column.name, product, auc, int(acquired.sum()), len(acquired))
     return list(worst.values())
@@ -93,7 +93,8 @@ def without_history(lake: Lake, definition: FeatureDefinition) -> list[str]:
     return [*customers, *(f"products.{c.name}" for c in definition.product_attributes)]
 
 
-def _auc_of(values: pl.Series, column: Column, acquired: np.ndarray, fold: np.ndarray) -> float:
+def column_auc(values: pl.Series, column: Column, acquired: np.ndarray, fold: np.ndarray) -> float:
+    """AUC of one column alone for a bool outcome [N], ranked as `find_leaks` says; `fold` [N] is 0 or 1."""
     if column.kind in ("category", "tags", "text"):
         return _auc(_rate_of_other_fold(values, acquired, fold), acquired)
     known = values.is_not_null().to_numpy()

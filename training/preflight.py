@@ -16,6 +16,7 @@ from recsys.lake.store import Lake
 from recsys.metrics import metric_names
 from training.adoption import check_memory, too_short
 from training.adoption_rows import copies as adoption_copies
+from training.churn_preflight import churn_lines
 from training.config import Config
 from training.evaluate import KS, group_of
 from training.leaks import find_leaks, leak_rows, without_history
@@ -39,7 +40,7 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
     if config.recommender and "interactions" not in lake.tables:
         raise DataError(
             f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
-            "section embedding trains without"
+            "section embedding or churn trains without"
         )
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
     if not (definition.profile or definition.holdings or definition.history_length):
@@ -52,7 +53,16 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
         lines += [*_examples(config, lake, definition, parts), *_adoption(config, lake, parts)]
     else:
         lines.append("no recommender (recommender: false)")
-    return [*lines, *_embedding(config, lake, definition)]
+    return [*lines, *_churn(config, lake, definition, parts), *_embedding(config, lake, definition)]
+
+
+def _churn(config: Config, lake: Lake, definition: FeatureDefinition, parts: tuple[Part, ...]) -> list[str]:
+    """What churn would learn from; refused where the lake cannot tell who left, or a column gives it away."""
+    if config.churn is None:
+        return []
+    sample, until = _Sample(lake), last_day(config.evaluation, lake.as_of)
+    trusted = config.features.trusted
+    return churn_lines(config.churn, lake, definition, parts, until, trusted, sample.tables, lambda: sample.whole)
 
 
 def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:

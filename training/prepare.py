@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from recsys.churn.splits import churn_days
 from recsys.durable import rename
 from recsys.features.adoption_examples import adoption_cuts
 from recsys.features.definition import FeatureDefinition, define
@@ -159,13 +160,17 @@ def _fit(
 def first_unseen_day(config: Config, lake: Lake) -> date | None:
     """The first day that belongs to validation or test, None where nothing is split by time.
 
-    With adoption, whose test begins half a year before the end or so, it is the earlier of both.
+    It is the earliest of the recommender's, adoption's (whose test begins half a year before the end or so) and
+    churn's.
     """
-    if not config.recommender or config.evaluation.protocol != "temporal":
-        return None
-    day = cuts(config.evaluation, lake.as_of)["validation"][0]
-    if config.adoption is None:
-        return day
     last = last_day(config.evaluation, lake.as_of)
-    own = adoption_cuts(config.adoption.horizons_months, config.adoption.snapshots, last)
-    return min(day, own["test"][0])
+    days = []
+    if config.recommender and config.evaluation.protocol == "temporal":
+        days.append(cuts(config.evaluation, lake.as_of)["validation"][0])
+        if config.adoption is not None:
+            own = adoption_cuts(config.adoption.horizons_months, config.adoption.snapshots, last)
+            days.append(own["test"][0])
+    if config.churn is not None:
+        day = churn_days(config.churn, last)["validation"][0]
+        days += [day] if day is not None else []
+    return min(days, default=None)

@@ -5,6 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from recsys.churn.models_config import ChurnModelsConfig
+
 
 class LeavingRule(BaseModel):
     """When a customer has left, where no column says so. Of two conditions the one that is met first counts."""
@@ -68,6 +70,9 @@ class ChurnConfig(BaseModel):
     tiers: dict[str, float] = {"high": 0.05, "medium": 0.2}
     """Name → share of the customers, from the most likely to leave down; the others are `low`."""
 
+    models: ChurnModelsConfig = ChurnModelsConfig()
+    """What is tried. With a rule, whose validation part is later in time, `folds` is 0 unless it is given."""
+
     @field_validator("tiers")
     @classmethod
     def _rising(cls, tiers: dict[str, float]) -> dict[str, float]:
@@ -93,3 +98,9 @@ class ChurnConfig(BaseModel):
                 "lengthen horizon_months or take fewer days"
             )
         return self
+
+    @property
+    def fitted(self) -> ChurnModelsConfig:
+        """`models` as they are fitted: of customers seen from earlier days nothing is held out but the later part."""
+        later = self.rule is not None and "folds" not in self.models.model_fields_set
+        return self.models.model_copy(update={"folds": 0}) if later else self.models

@@ -88,7 +88,9 @@ def churn_examples(
     return whole.select(pl.col(name).cast(dtype) for name, dtype in CHURN.items())
 
 
-def check_outcomes(left: int, examples: int, part: str, config: ChurnConfig) -> None:
+def check_outcomes(
+    left: int, examples: int, part: str, config: ChurnConfig, days: Sequence[date | None] = (None,)
+) -> None:
     """DataError if a part has nobody, nobody who left, or nobody who stayed: nothing can be learned or judged."""
     if 0 < left < examples:
         return
@@ -102,8 +104,8 @@ def check_outcomes(left: int, examples: int, part: str, config: ChurnConfig) -> 
         right = "both kinds are needed; check the label (churn.label, churn.positive)"
     else:
         right = (
-            f"both kinds are needed within {config.horizon_months} months; a lengthened or shortened "
-            "churn.horizon_months, more churn.snapshots, or another churn.rule may help"
+            f"both kinds are needed within {config.horizon_months} months after {days[0]}; other days (a shorter "
+            "churn.horizon_months, more churn.snapshots), more customers, or another churn.rule may help"
         )
     raise DataError(f"churn: the {part} part {what}; {right}")
 

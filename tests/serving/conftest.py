@@ -42,7 +42,7 @@ def _make_small_bundle(folder: Path) -> Path:
 
     write_small_lake(folder / "lake")
     quick = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=1", "adoption=null"]
-    quick += ["embedding=null", "segments=null"]
+    quick += ["churn=null", "embedding=null", "segments=null"]
     lake = Lake.open(folder / "lake")
     return train(load_config("demo", quick), lake, folder / "bundles", lambda done, total, what: None)
 

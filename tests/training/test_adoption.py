@@ -137,7 +137,7 @@ def test_evaluate_prints_and_reports_adoption(small_bank: SmallBank) -> None:
 
 
 def test_check_says_what_adoption_learns_from(small_bank: SmallBank) -> None:
-    lines = preflight(load_config("demo"), Lake.open(small_bank.lake))
+    lines = preflight(load_config("demo", ["churn=null"]), Lake.open(small_bank.lake))
     (said,) = [line for line in lines if line.startswith("adoption")]
     assert "8 cuts from 2023-05-01" in said and "2024-01-01 for calibration, 2024-07-01 for test" in said
 
@@ -152,8 +152,8 @@ def test_a_past_that_is_too_short_is_refused_with_what_would_help(small_bank: Sm
             writer.append(name, lake.read(name))
         writer.append("interactions", lake.read("interactions").filter(pl.col("at") >= begin))
     with pytest.raises(DataError, match=r"before 2023-07-01, 18 months before the end.*--set adoption=null"):
-        preflight(load_config("demo"), Lake.open(tmp_path))
-    preflight(load_config("demo", ["adoption.horizons_months=[1, 3]"]), Lake.open(tmp_path))
+        preflight(load_config("demo", ["churn=null"]), Lake.open(tmp_path))
+    preflight(load_config("demo", ["churn=null", "adoption.horizons_months=[1, 3]"]), Lake.open(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_step_beyond_the_declared_memory_is_refused(small_bank: SmallBank) -> 
 
 def test_without_the_section_nothing_of_it_is_built(small_bank: SmallBank) -> None:
     assert load_config("zimnat").adoption is None
-    lines = preflight(load_config("demo", ["adoption=null"]), Lake.open(small_bank.lake))
+    lines = preflight(load_config("demo", ["churn=null", "adoption=null"]), Lake.open(small_bank.lake))
     assert not [line for line in lines if "adoption" in line]
 
 

@@ -20,7 +20,15 @@ from training.config import load_config
 from training.evaluate import evaluate
 from training.fit import train
 
-QUICK = ["threads=1", "training.epochs=1", "evaluation.snapshots=2", "adoption=null", "embedding=null", "segments=null"]
+QUICK = [
+    "threads=1",
+    "training.epochs=1",
+    "evaluation.snapshots=2",
+    "adoption=null",
+    "churn=null",
+    "embedding=null",
+    "segments=null",
+]
 BASELINES = "evaluation.baselines=[popularity, ease]"
 
 

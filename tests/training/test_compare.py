@@ -18,7 +18,7 @@ from training.config import load_config
 from training.evaluate import MODEL, outcome_on_test
 from training.fit import train
 
-QUICK = ["threads=1", "evaluation.snapshots=2", "adoption=null", "embedding=null", "segments=null"]
+QUICK = ["threads=1", "evaluation.snapshots=2", "adoption=null", "churn=null", "embedding=null", "segments=null"]
 
 
 def silent(done: int, total: int, what: str) -> None:

@@ -35,6 +35,7 @@ QUICK = [
     "adoption.epochs=1",
     "adoption.snapshots=6",
     "embedding=null",
+    "churn=null",
     "segments=null",
 ]
 
@@ -196,4 +197,4 @@ def test_a_lake_without_dates_refuses_the_temporal_protocol_before_training(tmp_
         holds = {"customer_id": ["a", "b"], "product_id": ["x", "y"], "kind": ["holds", "holds"]}
         writer.append("interactions", pl.DataFrame(holds))
     with pytest.raises(DataError, match="hold_one_out"):
-        preflight(load_config("demo"), Lake.open(tmp_path / "lake"))
+        preflight(load_config("demo", ["churn=null"]), Lake.open(tmp_path / "lake"))

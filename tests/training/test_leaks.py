@@ -18,7 +18,7 @@ from training.config import load_config
 from training.leaks import find_leaks, without_history
 from training.preflight import preflight
 
-ONE_CUT = ["evaluation.snapshots=1"]
+ONE_CUT = ["evaluation.snapshots=1", "churn=null"]
 
 
 def rows(values: list[object], acquired: np.ndarray) -> pl.DataFrame:

@@ -35,6 +35,7 @@ QUICK = [
     "model.dim=8",
     "adoption=null",
     "embedding=null",
+    "churn=null",
     "segments=null",
 ]
 SPACE = {

@@ -17,6 +17,7 @@ QUICK = [
     "threads=1",
     "recommender=false",
     "adoption=null",
+    "churn=null",
     "segments=null",
     "embedding.autoencoder={epochs: 2, hidden: 16, dim: 4, batch_size: 128}",
     "embedding.sequence={epochs: 2, hidden: 8, dim: 4, batch_size: 128}",

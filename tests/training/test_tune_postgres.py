@@ -28,6 +28,7 @@ QUICK = [
     "model.dim=8",
     "adoption=null",
     "embedding=null",
+    "churn=null",
     "segments=null",
 ]
 
