@@ -5,6 +5,7 @@ from typing import get_args
 
 import polars as pl
 
+from recsys.churn.labels import find_label
 from recsys.errors import ConfigError, DataError
 from recsys.features.adoption_examples import adoption_cuts, adoption_examples, labels_end
 from recsys.features.definition import FeatureDefinition, define
@@ -42,6 +43,8 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
             f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
             "section embedding or churn trains without"
         )
+    if config.churn is not None:
+        find_label(lake, config.churn)
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
     if not (definition.profile or definition.holdings or definition.history_length):
         raise DataError(f"{lake.path}: no attribute with the role feature, no holdings and no history to learn from")

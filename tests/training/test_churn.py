@@ -206,9 +206,9 @@ def test_a_past_that_is_too_short_is_refused(segmented_bank: SmallBank) -> None:
         preflight(config, Lake.open(segmented_bank.lake))
 
 
-def test_a_label_in_a_dated_lake_needs_the_day_it_is_seen_from(segmented_bank: SmallBank) -> None:
+def test_a_dated_lake_without_a_label_needs_a_rule(segmented_bank: SmallBank) -> None:
     lake = Lake.open(segmented_bank.lake)
-    with pytest.raises(ConfigError, match="churn.label: the lake has no such attribute"):
+    with pytest.raises(ConfigError, match="churn.label: the lake has no such attribute.*or give churn.rule"):
         preflight(load_config("demo", [*DATED[:-1], "churn={}"]), lake)
 
 
