@@ -14,9 +14,11 @@ from recsys.errors import DataError
 from recsys.features.encoder import ArrayShape
 from recsys.progress import Progress
 from training.churn_blend import blend_weights, fit_knots, log_loss, sigmoid
+from training.churn_boosting import fit_boosting
 from training.churn_graph import GraphParts, finish
 from training.churn_inputs import Columns
 from training.churn_logistic import fit_logistic
+from training.churn_network import fit_network
 
 LEAST_PER_FOLD = 2
 """Customers who left, and who stayed, that each fold needs."""
@@ -137,7 +139,23 @@ def fit_churn_models(
     said: dict[str, np.ndarray] = {}
     for done, name in enumerate(config.candidates):
         progress(done, len(config.candidates), f"churn: {name}")
-        candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits)
+        if name == "logistic":
+            candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits)
+        elif name == "boosting":
+            candidates[name], said[name] = fit_boosting(config.boosting, table, outcome, splits, seed, threads)
+        else:
+            candidates[name], said[name] = fit_network(
+                config.network,
+                shape,
+                columns,
+                table,
+                outcome,
+                splits,
+                seed=seed,
+                threads=threads,
+                work=work / "network",
+                progress=progress,
+            )
     rows = np.flatnonzero(~np.isnan(said[config.candidates[0]]))
     said = {name: values[rows] for name, values in said.items()}
     weights, intercept = blend_weights(said, outcome[rows])

@@ -16,18 +16,78 @@ class LogisticConfig(BaseModel):
     """Strength of the ridge penalty: half the squared weights times this, against the sum of the log losses."""
 
 
+class BoostingConfig(BaseModel):
+    """Gradient boosting of trees by LightGBM."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trees: int = Field(default=1000, ge=1)
+    """Trees at most; the held-out fold says how many are kept."""
+    patience: int = Field(default=50, ge=1)
+    """Trees without a better log loss on the held-out fold after which no more are grown."""
+    leaves: int = Field(default=8, ge=2, le=1024)
+    """Leaves of a tree at most."""
+    learning_rate: float = Field(default=0.03, gt=0, le=1)
+    """Share of each tree's answer that is added."""
+    least_in_leaf: int = Field(default=20, ge=1)
+    """Customers of training in each leaf at least."""
+    l2: float = Field(default=5.0, ge=0)
+    """Ridge penalty on leaf values."""
+    columns: float = Field(default=0.7, gt=0, le=1)
+    """Share of the columns that a tree may read."""
+    rows: float = Field(default=0.8, gt=0, le=1)
+    """Share of the customers that a tree is grown on."""
+    random_thresholds: bool = True
+    """Try one threshold of each column, drawn at random, where a tree could split, not all."""
+    bag: int = Field(default=1, ge=1)
+    """Boosters with other seeds in each fold; the mean of their log-odds counts."""
+
+
+class NetworkConfig(BaseModel):
+    """The tabular network (`recsys.churn.network`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    members: int = Field(default=8, ge=1)
+    """Networks in the ensemble that shares its weights."""
+    hidden: int = Field(default=64, ge=1)
+    """Width of each layer."""
+    layers: int = Field(default=2, ge=1)
+    """Layers before the last."""
+    bins: int = Field(default=32, ge=1, le=256)
+    """Pieces of each number at most."""
+    dim: int = Field(default=8, ge=1)
+    """Values that each number, and each category of many values, is turned into."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of activations dropped in training."""
+    epochs: int = Field(default=100, ge=1)
+    """Passes over the training rows at most; the held-out fold says which is kept."""
+    patience: int = Field(default=10, ge=1)
+    """Passes without a better log loss on the held-out fold after which training ends."""
+    batch_size: int = Field(default=256, ge=1)
+    """Customers in a step."""
+    learning_rate: float = Field(default=4e-3, gt=0)
+    """AdamW's learning rate."""
+    weight_decay: float = Field(default=3e-4, ge=0)
+    """AdamW's decay."""
+    bag: int = Field(default=1, ge=1)
+    """Networks with other seeds in each fold; the mean of their log-odds counts."""
+
+
 class ChurnModelsConfig(BaseModel):
     """Candidates, fitted on the same folds, blended by what they say of rows that they have not seen."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: tuple[Candidate, ...] = ("logistic",)
+    candidates: tuple[Candidate, ...] = ("logistic", "boosting", "network")
     """Models that are tried; those that do not help get no weight and are no part of the bundle."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
     stops and judges it, and what is served is the mean over the folds. 0: one fit on the training part, judged on the
     validation part, as where the validation part is later in time and that is what counts."""
     logistic: LogisticConfig = LogisticConfig()
+    boosting: BoostingConfig = BoostingConfig()
+    network: NetworkConfig = NetworkConfig()
 
     @field_validator("candidates")
     @classmethod

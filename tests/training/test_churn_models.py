@@ -27,6 +27,7 @@ SHAPE = ArrayShape(
     product_numbers=0,
     product_tags=0,
 )
+QUICK = {"network": {"epochs": 4, "members": 4, "hidden": 16}, "boosting": {"learning_rate": 0.2, "trees": 60}}
 
 
 def drawn(rows: int, seed: int, unseen: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -56,7 +57,7 @@ def data(rows: int, seed: int) -> ChurnData:
 def fitted(
     work: Path, train: ChurnData | None = None, validation: ChurnData | None = None, **settings: Any
 ) -> ChurnModel:
-    config = ChurnModelsConfig.model_validate({"candidates": ("logistic",), **settings})
+    config = ChurnModelsConfig.model_validate({"candidates": ("logistic",), **QUICK, **settings})
     train, validation = train or data(2400, 0), validation or data(600, 10)
     return fit_churn_models(
         config, SHAPE, train, validation, seed=0, threads=1, work=work, progress=lambda done, total, what: None
@@ -73,8 +74,11 @@ def served(model: ChurnModel) -> Graph:
     return Graph(model.graph(), "churn.onnx", ports, outputs)
 
 
-def test_the_graph_answers_as_the_models_do_about_unseen_values_and_in_any_batch(tmp_path: Path) -> None:
-    model = fitted(tmp_path)
+@pytest.mark.parametrize("candidates", [["logistic"], ["boosting"], ["network"], ["logistic", "boosting", "network"]])
+def test_the_graph_answers_as_the_models_do_about_unseen_values_and_in_any_batch(
+    tmp_path: Path, candidates: list[str]
+) -> None:
+    model = fitted(tmp_path, candidates=candidates)
     graph = served(model)
     arrays, _ = drawn(10_000, 20, unseen=True)
     log_odds, probability = graph.run({name: arrays[name] for name in model.arrays})

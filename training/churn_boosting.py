@@ -1,0 +1,142 @@
+"""Gradient boosting by LightGBM, and its trees as one ONNX operator that decides exactly as the library does."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from recsys.churn.models_config import BoostingConfig
+from training.churn_graph import GraphParts
+
+_STEP = 2.0**-18
+"""Leaf values are whole multiples of it: sums below 64 are then exact in float32, in whatever order they are taken."""
+
+
+class Boosting:
+    """Boosters of the folds; the mean of their log-odds counts."""
+
+    name = "boosting"
+
+    def __init__(self, boosters: Sequence[lightgbm.Booster]) -> None:
+        self.boosters = list(boosters)
+
+    def log_odds(self, table: np.ndarray) -> np.ndarray:
+        """float32 [N, width] → float64 [N]."""
+        return np.mean([one.predict(table, raw_score=True, num_threads=1) for one in self.boosters], axis=0)
+
+    def add_to(self, parts: GraphParts) -> str:
+        """Its operators; the name of its log-odds [N, 1]."""
+        parts.node("TreeEnsembleRegressor", [parts.table()], "trees_sum", domain="ai.onnx.ml", **_trees(self.boosters))
+        share = parts.constant("trees_share", np.array([1 / len(self.boosters)], dtype=np.float32))
+        return parts.node("Mul", ["trees_sum", share], f"{self.name}_log_odds")
+
+
+def fit_boosting(
+    config: BoostingConfig,
+    table: np.ndarray,
+    outcome: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    seed: int,
+    threads: int,
+) -> tuple[Boosting, np.ndarray]:
+    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out."""
+    held_out = np.full(len(table), np.nan)
+    boosters = []
+    for i, (fitted_on, held) in enumerate(splits):
+        bag = [
+            _fit(config, table, outcome, fitted_on, held, np.random.SeedSequence((seed, i, j)), threads)
+            for j in range(config.bag)
+        ]
+        held_out[held] = Boosting(bag).log_odds(table[held])
+        boosters += bag
+    return Boosting(boosters), held_out
+
+
+def _fit(
+    config: BoostingConfig,
+    table: np.ndarray,
+    outcome: np.ndarray,
+    fitted_on: np.ndarray,
+    held: np.ndarray,
+    seed: np.random.SeedSequence,
+    threads: int,
+) -> lightgbm.Booster:
+    settings: dict[str, Any] = {
+        "objective": "binary",
+        "num_leaves": config.leaves,
+        "learning_rate": config.learning_rate,
+        "min_data_in_leaf": config.least_in_leaf,
+        "lambda_l2": config.l2,
+        "feature_fraction": config.columns,
+        "bagging_fraction": config.rows,
+        "bagging_freq": 1,
+        "extra_trees": config.random_thresholds,
+        "seed": int(seed.generate_state(1)[0] >> 1),
+        "num_threads": threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbose": -1,
+    }
+    learned = lightgbm.Dataset(table[fitted_on], outcome[fitted_on])
+    judge = lightgbm.Dataset(table[held], outcome[held], reference=learned)
+    stop = lightgbm.early_stopping(config.patience, verbose=False)
+    booster = lightgbm.train(settings, learned, config.trees, valid_sets=[judge], callbacks=[stop])
+    kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+    _round(kept)
+    return kept
+
+
+def _round(booster: lightgbm.Booster) -> None:
+    """Leaf values to whole multiples of `_STEP`, in the library's own trees."""
+    for tree, info in enumerate(booster.dump_model()["tree_info"]):
+        for leaf in range(info["num_leaves"]):
+            value = booster.get_leaf_output(tree, leaf)
+            booster.set_leaf_output(tree, leaf, round(value / _STEP) * _STEP)
+
+
+def _trees(boosters: Sequence[lightgbm.Booster]) -> dict[str, Any]:
+    """Attributes of a TreeEnsembleRegressor that sums all trees.
+
+    A threshold is rounded down to float32: a float32 is at most the threshold exactly where it is at most that.
+    """
+    nodes: dict[str, list[Any]] = {name: [] for name in _NODES}
+    leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
+    trees = [info["tree_structure"] for one in boosters for info in one.dump_model()["tree_info"]]
+    for tree, root in enumerate(trees):
+        open_nodes, count = [(0, root)], 1
+        while open_nodes:
+            place, node = open_nodes.pop()
+            split = "split_feature" in node
+            below = (count, count + 1) if split else (0, 0)
+            threshold = _float_below(node["threshold"]) if split else 0.0
+            feature = node["split_feature"] if split else 0
+            mode = "BRANCH_LEQ" if split else "LEAF"
+            for name, value in zip(_NODES, (tree, place, feature, threshold, mode, *below, 0), strict=True):
+                nodes[name].append(value)
+            if split:
+                open_nodes += [(below[0], node["left_child"]), (below[1], node["right_child"])]
+                count += 2
+            else:
+                for name, value in zip(leaves, (tree, place, 0, float(node["leaf_value"])), strict=True):
+                    leaves[name].append(value)
+    found: dict[str, Any] = {f"nodes_{name}": values for name, values in nodes.items()}
+    return found | {f"target_{name}": values for name, values in leaves.items()} | {"n_targets": 1}
+
+
+_NODES = (
+    "treeids",
+    "nodeids",
+    "featureids",
+    "values",
+    "modes",
+    "truenodeids",
+    "falsenodeids",
+    "missing_value_tracks_true",
+)
+
+
+def _float_below(threshold: float) -> float:
+    """The largest float32 that is not above."""
+    near = np.float32(threshold)
+    return float(near if float(near) <= threshold else np.nextafter(near, np.float32(-np.inf)))

@@ -1,0 +1,206 @@
+"""Fitting the tabular network of a churn model, and its operators."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from onnx import TensorProto
+from torch import Tensor, nn
+
+from recsys.churn.models_config import NetworkConfig
+from recsys.churn.network import ChurnNetwork, SharedLinear, piece_edges
+from recsys.features.encoder import ArrayShape
+from recsys.progress import Progress
+from training.churn_graph import GraphParts
+from training.churn_inputs import Columns
+
+OnEpoch = Callable[[int, float], None]
+"""Called with an epoch, from 1, and the log-likelihood of a held-out row."""
+_BATCH = 8192
+_LONGEST_GRADIENT = 1.0
+
+
+class Network:
+    """Networks of the folds; the mean of their log-odds counts."""
+
+    name = "network"
+
+    def __init__(self, networks: Sequence[ChurnNetwork]) -> None:
+        self.networks = [network.eval() for network in networks]
+
+    @torch.no_grad()
+    def log_odds(self, table: np.ndarray) -> np.ndarray:
+        """float32 [N, width] → float64 [N]."""
+        rows = torch.from_numpy(np.ascontiguousarray(table))
+        each = [torch.cat([net(part)[:, 0] for part in rows.split(_BATCH)]).double() for net in self.networks]
+        return (sum(each[1:], start=each[0]) / len(each)).numpy()
+
+    def add_to(self, parts: GraphParts) -> str:
+        """Its operators; the name of its log-odds [N, 1]."""
+        each = [_operators(parts, network, f"{self.name}_{i}") for i, network in enumerate(self.networks)]
+        share = parts.constant(f"{self.name}_share", np.array([1 / len(each)], dtype=np.float32))
+        return parts.node("Mul", [parts.node("Sum", each, f"{self.name}_sum"), share], f"{self.name}_log_odds")
+
+
+@torch.no_grad()
+def _operators(parts: GraphParts, network: ChurnNetwork, name: str) -> str:
+    """The network as it is outside training, written out: `torch.onnx` takes twenty seconds for five of them."""
+
+    def constant(what: str, values: Tensor | np.ndarray) -> str:
+        return parts.constant(f"{name}_{what}", np.asarray(values))
+
+    def node(kind: str, inputs: Sequence[str], what: str, **attributes: Any) -> str:
+        return parts.node(kind, inputs, f"{name}_{what}", **attributes)
+
+    def columns(places: Sequence[int], what: str) -> str:
+        return node("Gather", [parts.table(), constant(f"{what}_places", np.array(places))], what, axis=1)
+
+    inputs = []
+    if network.pieces is not None:
+        pieces, buffers = network.pieces, dict(network.pieces.named_buffers())
+        by_number = node("Transpose", [columns(range(network.numbers), "numbers")], "by_number", perm=[1, 0])
+        x = node("Unsqueeze", [by_number, constant("last", np.array([2]))], "x")
+        beyond = node("Sub", [x, constant("start", buffers["start"])], "beyond")
+        share = node("Mul", [beyond, constant("scale", buffers["scale"])], "share")
+        zero, one = (constant(f"clip_{i}", np.array(i, dtype=np.float32)) for i in (0, 1))
+        done = node("MatMul", [node("Clip", [share, zero, one], "done"), constant("pieces", pieces.pieces)], "pieced")
+        line = node("Mul", [x, constant("slope", pieces.slope)], "line")
+        level = node("Add", [node("Add", [done, line], "risen"), constant("level", pieces.level)], "embedded")
+        flat = constant("flat", np.array([0, network.numbers * pieces.slope.shape[2]]))
+        inputs.append(node("Reshape", [node("Transpose", [level], "by_row", perm=[1, 0, 2]), flat], "flattened"))
+    for place, embedding in zip(network.rank_places, network.ranks, strict=True):
+        column = node(
+            "Squeeze", [columns([place], f"rank_{place}"), constant(f"axis_{place}", np.array([1]))], f"r{place}"
+        )
+        index = node("Cast", [column], f"index_{place}", to=TensorProto.INT64)
+        rows = constant(f"rows_{place}", cast(Tensor, embedding.weight))
+        inputs.append(node("Gather", [rows, index], f"category_{place}", axis=0))
+    if network.plain:
+        inputs.append(columns(network.plain, "plain"))
+    x = node("Concat", inputs, "inputs", axis=1)
+    for i, layer in enumerate(network.layers):
+        assert isinstance(layer, SharedLinear)
+        mapped = node("MatMul", [x, constant(f"weight_{i}", layer.each())], f"mapped_{i}")
+        x = node("Relu", [node("Add", [mapped, constant(f"bias_{i}", layer.bias)], f"biased_{i}")], f"layer_{i}")
+    told = node(
+        "Add", [node("MatMul", [x, constant("head", network.head)], "headed"), constant("bias", network.bias)], "told"
+    )
+    by_row = node(
+        "Transpose", [node("Squeeze", [told, constant("two", np.array([2]))], "flat_told")], "members", perm=[1, 0]
+    )
+    members = len(network.head)
+    return node("MatMul", [by_row, constant("mean", np.full((members, 1), 1 / members, dtype=np.float32))], "log_odds")
+
+
+def fit_network(
+    config: NetworkConfig,
+    shape: ArrayShape,
+    columns: Columns,
+    table: np.ndarray,
+    outcome: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    *,
+    seed: int,
+    threads: int,
+    work: Path,
+    progress: Progress,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[Network, np.ndarray]:
+    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
+
+    A network that is finished is kept in `work`, and read from there when the same fit is begun again.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    held_out = np.full(len(table), np.nan)
+    networks = []
+    rows, outcomes = torch.from_numpy(table), torch.from_numpy(outcome.astype(np.float32))
+    with _repeatable(threads):
+        for i, (fitted_on, held) in enumerate(splits):
+            bag = []
+            for j in range(config.bag):
+                progress(i * config.bag + j, len(splits) * config.bag, "churn: network")
+                torch.manual_seed(int(np.random.SeedSequence((seed, i, j)).generate_state(1)[0]))
+                network = _new(config, shape, columns, table[fitted_on])
+                path = work / f"network-{i}-{j}.pt"
+                if path.exists():
+                    network.load_state_dict(torch.load(path, weights_only=True))
+                else:
+                    _fit(config, network, rows, outcomes, fitted_on, held, on_epoch)
+                    torch.save(network.state_dict(), path.with_suffix(".part"))
+                    path.with_suffix(".part").replace(path)
+                bag.append(network)
+            held_out[held] = Network(bag).log_odds(table[held])
+            networks += bag
+    return Network(networks), held_out
+
+
+def _new(config: NetworkConfig, shape: ArrayShape, columns: Columns, table: np.ndarray) -> ChurnNetwork:
+    """A network for these columns; its pieces are quantiles of these rows."""
+    edges = [piece_edges(table[:, i], config.bins) for i in range(columns.numbers)]
+    first = columns.numbers + len(columns.missing) + len(columns.values)
+    ranks = [(first + i, shape.categories[place]) for i, place in enumerate(columns.ranks)]
+    return ChurnNetwork(config, columns.width, edges, ranks)
+
+
+def _fit(
+    config: NetworkConfig,
+    network: ChurnNetwork,
+    table: Tensor,
+    outcome: Tensor,
+    fitted_on: np.ndarray,
+    held: np.ndarray,
+    on_epoch: OnEpoch | None,
+) -> None:
+    """Fit in place, and keep the weights of the epoch that the held-out rows like best."""
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    x, y, held_x, held_y = table[fitted_on], outcome[fitted_on], table[held], outcome[held]
+    loss_of = nn.functional.binary_cross_entropy_with_logits
+    best, kept, waited = float("inf"), {}, 0
+    for epoch in range(1, config.epochs + 1):
+        network.train()
+        for rows in _batches(len(x), config.batch_size):
+            log_odds = network.members(x[rows])
+            loss = loss_of(log_odds, y[rows, None].expand_as(log_odds))
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
+            optimizer.step()
+        network.eval()
+        with torch.no_grad():
+            said = torch.cat([network(part)[:, 0] for part in held_x.split(_BATCH)])
+            judged = float(loss_of(said, held_y))
+        if on_epoch:
+            on_epoch(epoch, -judged)
+        waited += 1
+        if judged < best:
+            best, waited = judged, 0
+            kept = {name: values.clone() for name, values in network.state_dict().items()}
+        elif waited >= config.patience:
+            break
+    network.load_state_dict(kept)
+
+
+def _batches(rows: int, size: int) -> Iterator[Tensor]:
+    """Rows in another order each time, in batches; a last one of less than half the size is left out."""
+    order = torch.randperm(rows)
+    for start in range(0, rows, size):
+        if start == 0 or rows - start >= size // 2:
+            yield order[start : start + size]
+
+
+@contextmanager
+def _repeatable(threads: int) -> Iterator[None]:
+    """The same numbers each time: these threads, and operators that do not depend on their luck."""
+    before, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict)
+        torch.set_num_threads(before)
