@@ -26,6 +26,7 @@ VERBS: Verbs = {
     "backtest": ("training.commands:backtest", "Train and judge at several cuts in time; shows the spread."),
     "verify": ("serving.commands:verify", "Check a bundle: hashes, names and types, ONNX against the stored answers."),
     "score": ("serving.commands:score", "Recommend for every customer, bucket by bucket; resumes where it stopped."),
+    "value": ("training.value_commands:value", "What customers are worth: a page, JSON, and a row a customer."),
     "similar": ("serving.commands:similar", "Products like a product, or customers like a customer."),
     "serve": ("serving.commands:serve", "Answer over HTTP."),
     "report": ("serving.commands:report", "What was trained, how good it is, and what it recommends, in one page."),

@@ -35,6 +35,23 @@ def validate(model: type[Model], content: Mapping[str, Any], where: str) -> Mode
         raise ConfigError("\n".join(f"{where}: {_told(model, dict(e))}" for e in error.errors())) from None
 
 
+def override(raw: dict[str, Any], change: str) -> None:
+    """Put one `a.b=value` of `--set` into a mapping; ConfigError where it is not written so."""
+    key, sign, value = change.partition("=")
+    if not sign or not key:
+        raise ConfigError(f"--set {change!r}: expected KEY=VALUE, such as --set training.epochs=3")
+    *parents, last = key.split(".")
+    section = raw
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {change!r}: {parent} is a value, not a section")
+    try:
+        section[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change!r}: the value is not YAML: {error}") from None
+
+
 def _told(model: type[BaseModel], error: dict[str, Any]) -> str:
     place = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":

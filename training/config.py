@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.churn.config import ChurnConfig
 from recsys.clustering import SegmentsConfig
-from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig
 from recsys.features.examples import EvaluationConfig
 from recsys.shipped import find
-from recsys.strict_yaml import read_yaml, validate
+from recsys.strict_yaml import override, read_yaml, validate
 from recsys.two_tower import ModelConfig
 from training.adoption import AdoptionConfig
 from training.embedding import EmbeddingConfig
@@ -89,27 +87,11 @@ def load_config(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Conf
     """
     path = find("configs", path_or_name)
     raw = read_yaml(path)
-    for override in overrides:
-        _apply(raw, override)
+    for change in overrides:
+        override(raw, change)
     return parse_config(raw, str(path))
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> Config:
     """Validate a mapping; `source` names it in errors."""
     return validate(Config, raw, source)
-
-
-def _apply(raw: dict[str, Any], override: str) -> None:
-    key, sign, value = override.partition("=")
-    if not sign or not key:
-        raise ConfigError(f"--set {override!r}: expected KEY=VALUE, such as --set training.epochs=3")
-    *parents, last = key.split(".")
-    section = raw
-    for parent in parents:
-        section = section.setdefault(parent, {})
-        if not isinstance(section, dict):
-            raise ConfigError(f"--set {override!r}: {parent} is a value, not a section")
-    try:
-        section[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML: {error}") from None

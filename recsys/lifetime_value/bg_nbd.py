@@ -51,18 +51,16 @@ class BgNbd:
         of its closed form at a = 1, and without overflow where a customer has bought hundreds of times.
         """
         place, x, older = _pairs(frequency, age)
-        until = _expected(self, x, older, horizon)
-        if discount:
+        ends, worth = np.array([horizon]), np.ones(1)
+        if discount:  # the integral over time of what is bought, by parts
             nodes, weights = (LEGENDRE[0] + 1) / 2 * horizon, LEGENDRE[1] / 2 * horizon
-            until = until * np.exp(-discount * horizon)
-            for node, weight in zip(nodes, weights, strict=True):  # the integral over time, by parts
-                until = until + weight * discount * np.exp(-discount * node) * _expected(self, x, older, node)
-        return until[place] * self.alive(frequency, recency, age)
+            ends = np.append(nodes, horizon)
+            worth = np.append(weights * discount, 1.0) * np.exp(-discount * ends)
+        return (worth @ _expected(self, x, older, ends))[place] * self.alive(frequency, recency, age)
 
     def of_new(self, horizon: np.ndarray) -> np.ndarray:
         """float64 [T]: expected repeated purchases of a new customer by each time after the first (equation 9)."""
-        zero = np.zeros(1)
-        return np.array([_expected(self, zero, zero, float(t))[0] for t in horizon])
+        return _expected(self, np.zeros(1), np.zeros(1), horizon)[:, 0]
 
     def draws(
         self,
@@ -151,22 +149,23 @@ def _pairs(frequency: np.ndarray, age: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return place.reshape(-1), pairs // len(ages), ages[pairs % len(ages)]
 
 
-def _expected(model: BgNbd, x: np.ndarray, age: np.ndarray, horizon: float) -> np.ndarray:
-    """float64 [G]: purchases expected within the horizon of someone who is alive with this frequency and age.
+def _expected(model: BgNbd, x: np.ndarray, age: np.ndarray, horizons: np.ndarray) -> np.ndarray:
+    """float64 [H, G]: purchases expected within each horizon of someone who is alive with this frequency and age.
 
     The mean over p ~ Beta(a, b + x) of (1 - (1 + p · horizon / (alpha + age))^-(r + x)) / p.
     """
     often, place = np.unique(x, return_inverse=True)
     place = place.reshape(-1)
-    answer = np.empty(len(x))
+    answer = np.empty((len(horizons), len(x)))
     order = np.argsort(place, kind="stable")
     ends = np.searchsorted(place[order], np.arange(len(often) + 1))
     nodes, weights = _beta_nodes(model.a, model.b + often)
-    reach = horizon / (model.alpha + age)
     for i, count in enumerate(often):
         rows = order[ends[i] : ends[i + 1]]
-        grown = np.log1p(reach[rows, None] * nodes[i])
-        answer[rows] = (-np.expm1(-(model.r + count) * grown) / nodes[i]) @ weights[i]
+        slower = 1 / (model.alpha + age[rows])
+        for h, horizon in enumerate(horizons):
+            grown = np.log1p((horizon * slower)[:, None] * nodes[i])
+            answer[h, rows] = (-np.expm1(-(model.r + count) * grown) / nodes[i]) @ weights[i]
     return answer
 
 
