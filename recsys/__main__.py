@@ -50,8 +50,13 @@ SEGMENT_VERBS: Verbs = {
     "report": ("training.segment_commands:report", "What each segment is, does and may want: a page, and JSON."),
 }
 
+CHURN_VERBS: Verbs = {
+    "score": ("serving.churn_commands:score", "How likely every customer is to leave; resumes where it stopped."),
+}
+
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
+    "churn": ("Say who will leave, and how sure that is.", CHURN_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

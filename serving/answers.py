@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Adoption, Bundle, Recommender, Segmentation, reasons
+from recsys.bundle import Adoption, Bundle, Churn, Recommender, Segmentation, reasons
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.bundle.segment_of import SegmentOf, segment_of_row
+from recsys.churn.standing import standing
 from recsys.errors import BundleError, DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
@@ -34,13 +35,22 @@ class Answers:
         self.lake = lake
         self.as_of = as_of
         self.recommender, self.segmentation = Recommender.of(bundle), Segmentation.of(bundle)
-        if self.recommender is None and self.segmentation is None:
-            raise BundleError(f"{bundle.path}: has neither a recommender nor segments, so there is nothing to answer")
+        self.leaving = Churn.of(bundle)
+        if not self.paths:
+            raise BundleError(
+                f"{bundle.path}: has neither a recommender nor segments nor churn, so there is nothing to answer"
+            )
         self.adoption = Adoption.of(bundle)
         known = self.recommender.products if self.recommender else bundle.encoder.products
         self.products: Mapping[str, int] = {product: i for i, product in enumerate(known)}
         self._kept: OrderedDict[str, _Customer] = OrderedDict()
         self.contract = CustomerContract(bundle.definition, lake, self.products, as_of)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The questions that the bundle can answer, as paths of the service."""
+        parts = {"/recommend": self.recommender, "/segment": self.segmentation, "/churn": self.leaving}
+        return tuple(path for path, part in parts.items() if part is not None)
 
     @classmethod
     def open(cls, bundle_path: str | Path, lake_path: str | Path | None, as_of: date | None) -> "Answers":
@@ -56,7 +66,7 @@ class Answers:
         """The answer to the body of POST /recommend; BadRequest says what is wrong with it. One call at a time."""
         recommender = self.recommender
         if recommender is None:
-            raise BadRequest("path", "this bundle has no recommender; POST /segment says where a customer is", 404)
+            raise self._absent("no recommender")
         question = read_question(body, self.products)
         customer = self._asked(question)
         assert customer.vectors is not None
@@ -81,8 +91,33 @@ class Answers:
     def segment(self, body: bytes) -> dict[str, Any]:
         """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
         if self.segmentation is None:
-            raise BadRequest("path", "this bundle has no segments; POST /recommend recommends products", 404)
+            raise self._absent("no segments")
         return self._about(self._asked(read_who(body)))
+
+    def churn(self, body: bytes) -> dict[str, Any]:
+        """The answer to the body of POST /churn; BadRequest says what is wrong with it. One call at a time."""
+        if self.leaving is None:
+            raise self._absent("nothing about who will leave")
+        customer = self._asked(read_who(body))
+        if customer.standing == "joins_later":
+            raise BadRequest(
+                "customer_id",
+                f"joins on {customer.joined}, and customers are seen from {self.as_of}: nothing is known of them yet; "
+                "serve with a later --as-of, or ask about another customer",
+            )
+        answer: dict[str, Any] = {
+            "bundle_id": self.bundle.bundle_id,
+            "customer_id": customer.customer_id,
+            "standing": customer.standing,
+            "horizon_months": self.leaving.about.horizon_months,
+        }
+        if customer.standing == "left":
+            return answer | {"probability": None, "tier": None, "act": False}
+        row = self.leaving.scored(customer.rows).row(0, named=True)
+        return answer | {name: row[name] for name in ("probability", "tier", "act")}
+
+    def _absent(self, what: str) -> BadRequest:
+        return BadRequest("path", f"this bundle has {what}; it answers POST {', '.join(self.paths)}", 404)
 
     def _about(self, customer: "_Customer") -> dict[str, Any]:
         """Whose answer it is, and where they are, if the bundle has segments."""
@@ -101,7 +136,9 @@ class Answers:
     def warm_up(self) -> None:
         """Answer one invented question, so that the first caller does not wait for compilation and caches."""
         nobody = b'{"customer": {"customers": [{"customer_id": "nobody"}]}}'
-        self.recommend(nobody) if self.recommender else self.segment(nobody)
+        asked = {"/recommend": self.recommend, "/segment": self.segment, "/churn": self.churn}
+        for path in self.paths:
+            asked[path](nobody)
         if self.lake is not None:
             self.lake.customers(["nobody"])
 
@@ -134,9 +171,14 @@ class Answers:
 
     def _seen(self, customer_id: str, tables: dict[str, pl.DataFrame]) -> "_Customer":
         rows = features(tables, scoring_examples([customer_id], self.as_of), self.bundle.definition)
+        said, joined = "customer", None
+        if self.leaving is not None:
+            _, said, joined = standing(tables, self.as_of, self.leaving.about.rule).row(0)
         return _Customer(
             customer_id,
             rows,
+            said,
+            joined,
             self.recommender.vectors_from_rows(rows) if self.recommender else None,
             self.adoption.vectors_from_rows(rows) if self.adoption else None,
             segment_of_row(self.segmentation, rows) if self.segmentation else None,
@@ -149,6 +191,9 @@ class _Customer:
 
     customer_id: str
     rows: pl.DataFrame
+    standing: str
+    """Of `recsys.churn.standing`; where the bundle does not say who will leave, always `customer`."""
+    joined: date | None
     vectors: np.ndarray | None
     adoption: np.ndarray | None
     segment: SegmentOf | None

@@ -144,7 +144,7 @@ def serve(
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
     as_of: AsOf = None,
 ) -> None:
-    """Answer over HTTP: POST /recommend and /segment, GET /healthz, /readyz, /metrics. Stops on Ctrl-C or SIGTERM.
+    """Answer over HTTP: POST /recommend, /segment, /churn, GET /healthz, /readyz, /metrics. Stops on Ctrl-C or SIGTERM.
 
     With --lake, customers are known by {"customer_id": …}; with or without it, {"customer": {table: [rows]}} brings
     a customer's own data. There is no authentication: put a gateway before it.

@@ -9,7 +9,14 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-PATHS = {"/recommend": "POST", "/segment": "POST", "/healthz": "GET", "/readyz": "GET", "/metrics": "GET"}
+PATHS = {
+    "/recommend": "POST",
+    "/segment": "POST",
+    "/churn": "POST",
+    "/healthz": "GET",
+    "/readyz": "GET",
+    "/metrics": "GET",
+}
 
 
 class Guard:

@@ -28,9 +28,8 @@ def launch(
     try:
         _prepare(home, bundle, lake, as_of)
         day = f" as of {found.as_of}" if found.as_of else ""
-        path = "recommend" if found.recommender else "segment"
         print(
-            f"Serving bundle {found.bundle.bundle_id}{day} at http://{host}:{port}/{path}",
+            f"Serving bundle {found.bundle.bundle_id}{day} at http://{host}:{port}{found.paths[0]}",
             file=sys.stderr,
             flush=True,
         )

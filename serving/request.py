@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 WHO = ("customer_id", "customer")
-"""Fields of POST /segment."""
+"""Fields of POST /segment and POST /churn."""
 FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons")
 """Fields of POST /recommend."""
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
@@ -78,7 +78,7 @@ def read_question(body: bytes, products: Mapping[str, int]) -> Question:
 
 
 def read_who(body: bytes) -> Who:
-    """About whom the body of POST /segment asks; BadRequest says what is wrong."""
+    """About whom the body of POST /segment or POST /churn asks; BadRequest says what is wrong."""
     return _who(_object(body), WHO)
 
 

@@ -1,4 +1,4 @@
-"""The BentoML service: POST /recommend and POST /segment beside BentoML's own /healthz, /readyz and /metrics."""
+"""The BentoML service: POST /recommend, /segment and /churn beside BentoML's own /healthz, /readyz and /metrics."""
 
 import asyncio
 import json
@@ -39,6 +39,11 @@ async def recommend(request: Request) -> Response:
 async def segment(request: Request) -> Response:
     """Answer POST /segment."""
     return await _answered(request, request.app.state.answers.segment)
+
+
+async def churn(request: Request) -> Response:
+    """Answer POST /churn."""
+    return await _answered(request, request.app.state.answers.churn)
 
 
 async def _answered(request: Request, answer_of: Callable[[bytes], dict[str, Any]]) -> Response:
@@ -87,7 +92,9 @@ def _json(status: int, content: dict[str, Any], headers: dict[str, str] | None =
     return Response(body, status_code=status, headers=headers, media_type="application/json")
 
 
-app = Starlette(routes=[Route("/recommend", recommend, methods=["POST"]), Route("/segment", segment, methods=["POST"])])
+app = Starlette(
+    routes=[Route(f"/{question.__name__}", question, methods=["POST"]) for question in (recommend, segment, churn)]
+)
 
 
 class GuardedService(Service[Any]):
@@ -107,7 +114,7 @@ class GuardedService(Service[Any]):
 )
 @bentoml.asgi_app(app, path="/")
 class Recommendations:
-    """Ranked products, and the segment, of a customer of the lake or of one whose data come with the request."""
+    """Ranked products, segment and churn of a customer of the lake or of one whose data come with the request."""
 
     def __init__(self) -> None:
         """Load and warm up; the worker takes its first request when this has returned."""

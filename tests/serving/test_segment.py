@@ -98,7 +98,7 @@ def test_without_segments_the_answer_is_silent_about_them(small_bundle: Path, sm
     assert set(answers.recommend(b'{"customer_id": "C0001", "k": 1}')) == {"bundle_id", "customer_id", "items"}
     with pytest.raises(BadRequest) as refused:
         ask(answers, customer_id="C0001")
-    assert refused.value.status == 404 and "no segments; POST /recommend" in refused.value.message
+    assert refused.value.status == 404 and "no segments; it answers POST /recommend" in refused.value.message
 
 
 def test_a_service_without_a_recommender_says_where_customers_are(card_bundle: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_service_without_a_recommender_says_where_customers_are(card_bundle: P
         assert own.status_code == 200 and own.json()["customer_id"] == "new"
         refused = server.post("recommend", {"customer_id": "C0004"})
         assert refused.status_code == 404 and refused.json()["field"] == "path"
-        assert "no recommender; POST /segment" in refused.json()["error"]
+        assert "no recommender; it answers POST /segment" in refused.json()["error"]
         assert server.post("segment", {"customer_id": "nobody"}).status_code == 404
         assert server.post("segments", {"customer_id": "C0004"}).status_code == 404
     assert "nobody" not in server.log.read_text() and "C0004" not in server.log.read_text()
@@ -132,7 +132,7 @@ def test_what_needs_a_recommender_says_so_and_what_to_do(card_bundle: Path, tmp_
             called(*words)
     assert not (tmp_path / "scores").exists()
     alone = without_segments(Bundle.load(card_bundle), tmp_path)
-    with pytest.raises(BundleError, match="neither a recommender nor segments"):
+    with pytest.raises(BundleError, match="neither a recommender nor segments nor churn"):
         Answers.open(alone, lake, None)
 
 

@@ -1,0 +1,64 @@
+"""Batch scoring of churn: how likely every customer of a lake is to leave, bucket by bucket."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.bundle import Bundle, Churn
+from recsys.bundle.churn import churn_of
+from recsys.churn.standing import standing
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import MEMORY
+from recsys.progress import Progress
+from serving.batch import Finished, Question, run_batch
+
+COLUMNS: dict[str, Any] = {
+    "customer_id": pl.String,
+    "standing": pl.String,
+    "probability": pl.Float32,
+    "tier": pl.String,
+    "act": pl.Boolean,
+    "bundle_id": pl.String,
+}
+
+
+def score_churn(
+    bundle_path: Path | str,
+    lake_path: Path | str,
+    out: Path | str,
+    *,
+    as_of: date | None = None,
+    version: int | None = None,
+    memory: int = MEMORY,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> Finished:
+    """`run_batch` of churn: raises what it raises, and BundleError for a bundle that does not say who will leave."""
+    bundle = Bundle.load(bundle_path)
+    question = leaving(churn_of(bundle, threads))
+    return run_batch(
+        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+    )
+
+
+def leaving(churn: Churn) -> Question:
+    """Probability and tier of every customer; null for those who have left already or join later."""
+
+    def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
+        return leaving_of(churn, tables, as_of), tables["customers"]["customer_id"].n_unique()
+
+    return Question({"answers": "churn"}, COLUMNS, ("customer_id",), answer)
+
+
+def leaving_of(churn: Churn, tables: dict[str, pl.DataFrame], as_of: date | None) -> pl.DataFrame:
+    """`COLUMNS` but for the bundle, one row for each customer of the tables, ordered by id."""
+    found = standing(tables, as_of, churn.about.rule).drop("joined")
+    here = found.filter(pl.col("standing") == "customer")["customer_id"]
+    if here.is_empty():
+        rest = {name: dtype for name, dtype in COLUMNS.items() if name in ("probability", "tier", "act")}
+        return found.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in rest.items())
+    rows = features(tables, scoring_examples(here, as_of), churn.definition)
+    return found.join(churn.scored(rows), on="customer_id", how="left", maintain_order="left")
