@@ -27,7 +27,9 @@ class Boosting:
 
     def add_to(self, parts: GraphParts) -> str:
         """Its operators; the name of its log-odds [N, 1]."""
-        parts.node("TreeEnsembleRegressor", [parts.table()], "trees_sum", domain="ai.onnx.ml", **_trees(self.boosters))
+        parts.node(
+            "TreeEnsembleRegressor", [parts.table()], "trees_sum", domain="ai.onnx.ml", **tree_attributes(self.boosters)
+        )
         share = parts.constant("trees_share", np.array([1 / len(self.boosters)], dtype=np.float32))
         return parts.node("Mul", ["trees_sum", share], f"{self.name}_log_odds")
 
@@ -83,11 +85,11 @@ def _fit(
     stop = lightgbm.early_stopping(config.patience, verbose=False)
     booster = lightgbm.train(settings, learned, config.trees, valid_sets=[judge], callbacks=[stop])
     kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
-    _round(kept)
+    round_leaves(kept)
     return kept
 
 
-def _round(booster: lightgbm.Booster) -> None:
+def round_leaves(booster: lightgbm.Booster) -> None:
     """Leaf values to whole multiples of `_STEP`, in the library's own trees."""
     for tree, info in enumerate(booster.dump_model()["tree_info"]):
         for leaf in range(info["num_leaves"]):
@@ -95,7 +97,7 @@ def _round(booster: lightgbm.Booster) -> None:
             booster.set_leaf_output(tree, leaf, round(value / _STEP) * _STEP)
 
 
-def _trees(boosters: Sequence[lightgbm.Booster]) -> dict[str, Any]:
+def tree_attributes(boosters: Sequence[lightgbm.Booster]) -> dict[str, Any]:
     """Attributes of a TreeEnsembleRegressor that sums all trees.
 
     A threshold is rounded down to float32: a float32 is at most the threshold exactly where it is at most that.

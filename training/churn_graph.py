@@ -73,10 +73,20 @@ def finish(
     parts.node("Squeeze", [total, first], "log_odds")
     _calibrated(parts, parts.node("Sigmoid", [total], "raw_probability"), knots)
     parts.node("Squeeze", ["calibrated", first], "probability")
-    outputs = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch"]) for name in ("log_odds", "probability")
-    ]
-    graph = helper.make_graph(parts.nodes, "churn", _inputs(shape, arrays), outputs, parts.constants)
+    outputs: dict[str, tuple[str | int, ...]] = {"log_odds": ("batch",), "probability": ("batch",)}
+    return as_model(parts, "churn", shape, arrays, outputs)
+
+
+def as_model(
+    parts: GraphParts,
+    name: str,
+    shape: ArrayShape,
+    arrays: Sequence[str],
+    outputs: Mapping[str, tuple[str | int, ...]],
+) -> bytes:
+    """The parts as a graph from these customer arrays to float32 outputs of these sizes."""
+    told = [helper.make_tensor_value_info(output, TensorProto.FLOAT, list(sizes)) for output, sizes in outputs.items()]
+    graph = helper.make_graph(parts.nodes, name, _inputs(shape, arrays), told, parts.constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _TREES_OPSET)]
     return serialise(helper.make_model(graph, opset_imports=opsets))
 

@@ -13,6 +13,7 @@ import polars as pl
 import yaml
 
 from recsys.bundle import parity_record, recommender_answers, write_bundle
+from recsys.churn.config import ChurnConfig
 from recsys.features.definition import FeatureDefinition, define
 from recsys.features.encoder import Encoder
 from recsys.features.examples import last_day
@@ -34,6 +35,8 @@ from training.export_embedding import Embedded, export_embedding, torch_places
 from training.leaks import without_history
 from training.prepare import first_unseen_day, fit_recommender, prepare, prepare_refit, refit_recommender
 from training.segments import export_segments, fit_segments, new_segments
+from training.survival import fit_survival
+from training.survival_rows import prepare_survival
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
@@ -175,9 +178,31 @@ class _Made:
             work=folder / "models",
             progress=self.progress,
         )
-        self.parts["churn"] = fitted.files(self.encoder.encode(features(*self._invented(), self.definition)))
+        invented = self.encoder.encode(features(*self._invented(), self.definition))
+        self.parts["churn"] = fitted.files(invented)
         self.seconds["churn"] = time.perf_counter() - began
         self.report["churn"] = fitted.report()
+        if config.survival is not None:
+            self._survival(config, invented)
+
+    def _survival(self, config: ChurnConfig, invented: dict[str, np.ndarray]) -> None:
+        """When they will leave, where the section asks for it."""
+        assert config.survival is not None and self.definition is not None and self.encoder is not None
+        began = time.perf_counter()
+        data = prepare_survival(
+            config,
+            BucketReader(self.lake, self.memory),
+            self.definition,
+            self.encoder,
+            until=last_day(self.config.evaluation, self.lake.as_of),
+            work=self.work / "survival",
+            progress=self.progress,
+        )
+        shape, seed, threads = self.encoder.shape, self.config.seed, self.config.threads
+        fitted = fit_survival(config.survival, shape, data, seed=seed, threads=threads)
+        self.parts["churn"] |= fitted.files(invented)
+        self.seconds["survival"] = time.perf_counter() - began
+        self.report["survival"] = fitted.about.model_dump(mode="json")
 
     def embedding(self) -> None:
         """Embeddings of the customers, and segments of them, where the configuration asks for them."""

@@ -10,6 +10,7 @@ from recsys.bundle.parity import Check, parity_record, recommender_answers, veri
 from recsys.bundle.reasons import Reason, reasons
 from recsys.bundle.recommender import Recommender
 from recsys.bundle.segmentation import Segmentation
+from recsys.bundle.survival import Survival
 from recsys.bundle.towers import customer_ports, product_ports
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Reason",
     "Recommender",
     "Segmentation",
+    "Survival",
     "adoption_part",
     "customer_ports",
     "parity_record",

@@ -11,6 +11,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.checks import Check
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
+from recsys.bundle.survival import Survival, survival_replay
 from recsys.bundle.towers import BATCH, customer_ports
 from recsys.churn.config import LeavingRule
 from recsys.churn.decision import Threshold, Tier, tier_of
@@ -147,11 +148,13 @@ def churn_ports(encoder: Encoder, arrays: Sequence[str]) -> tuple[dict[str, Port
 
 
 def churn_graphs(bundle: Bundle) -> str:
-    """Names, dtypes and shapes of the graph, tiers and threshold; what was found."""
+    """Names, dtypes and shapes of the graphs, tiers and threshold; what was found."""
     about = Churn(bundle).about
     said = f"label {about.label}" if about.label else f"a rule, within {about.horizon_months} months"
     tiers = ", ".join(f"{tier.name} from {tier.probability:.3f}" for tier in about.tiers)
-    return f"by {said}; threshold {about.threshold.probability:.3f} by {about.threshold.by}; {tiers}"
+    survival = Survival.of(bundle)
+    months = f"; survival at {', '.join(map(str, survival.about.horizons_months))} months" if survival else ""
+    return f"by {said}; threshold {about.threshold.probability:.3f} by {about.threshold.by}; {tiers}{months}"
 
 
 def churn_replay(
@@ -179,6 +182,7 @@ def churn_replay(
     yield Check("churn equal bits", same, f"{'the same' if same else 'different'} probabilities at batch {sizes}")
     within = bool((answers[0][1] >= 0).all() and (answers[0][1] <= 1).all())
     yield Check("churn probabilities", within, "within 0 to 1" if within else "beyond 0 or 1")
+    yield from survival_replay(bundle, tables, examples, batches, tolerance)
 
 
 def _answer(churn: Churn, rows: pl.DataFrame, batch: int) -> np.ndarray:

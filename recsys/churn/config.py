@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from recsys.churn.models_config import ChurnModelsConfig
+from recsys.churn.survival_config import SurvivalConfig
 
 
 class LeavingRule(BaseModel):
@@ -72,6 +73,8 @@ class ChurnConfig(BaseModel):
 
     models: ChurnModelsConfig = ChurnModelsConfig()
     """What is tried. With a rule, whose validation part is later in time, `folds` is 0 unless it is given."""
+    survival: SurvivalConfig | None = None
+    """With a rule: when they will leave; it is not told without this section."""
 
     @field_validator("tiers")
     @classmethod
@@ -89,6 +92,8 @@ class ChurnConfig(BaseModel):
     def _one_source(self) -> Self:
         if self.rule and (self.label or self.positive or self.seen_from):
             raise ValueError("rule, or label (with positive and seen_from): one of them says who left, not both")
+        if self.survival and not self.rule:
+            raise ValueError("survival needs a rule, which says when customers leave; a label only says who did")
         if self.test_share + self.validation_share >= 1:
             raise ValueError("test_share and validation_share together must be below 1, for somebody to learn from")
         inactive = self.rule.inactive_days if self.rule else None
