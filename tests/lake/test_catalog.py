@@ -310,7 +310,7 @@ def test_hillstrom(datasets: Path, tmp_path: Path) -> None:
     assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 64_000}
     assert violations(lake) == [] and lake.as_of is None
     customers = lake.read("customers").sort("customer_id")
-    assert customers.row(0, named=True)["history"] == 142.44, "a customer is named by the number of their row"
+    assert customers.row(0, named=True)["past_spend"] == 142.44, "a customer is named by the number of their row"
     rates = customers.group_by("email").agg(pl.len(), pl.col("visited").mean().round(4)).sort("email")
     assert rates.rows() == [
         ("Mens E-Mail", 21_307, 0.1828),
@@ -320,7 +320,7 @@ def test_hillstrom(datasets: Path, tmp_path: Path) -> None:
     inputs = {column.name for column in define(lake, FeatureConfig()).profile}
     assert inputs == {
         "recency",
-        "history",
+        "past_spend",
         "bought_mens",
         "bought_womens",
         "zip_code",
