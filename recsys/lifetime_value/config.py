@@ -39,6 +39,8 @@ class ContractConfig(BaseModel):
     """Yearly margin as a share of the latest balance: 0.01 for one per cent. An overdraft counts as nothing."""
     attribute: str | None = None
     """A number of the customer that is their monthly margin already, in minor units."""
+    leave_months: int | None = Field(default=None, ge=1, le=60)
+    """Over how many months the bundle's label of leaving was taken; a bundle that learned by a rule knows it."""
     origin: str = Field(min_length=1)
     """Where these margins come from; the report says it."""
 

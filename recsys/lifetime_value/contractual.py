@@ -22,6 +22,8 @@ class Contractual:
     """If the customer stays as long as 2.5 % do, at most to the horizon's end."""
     at_stake: np.ndarray
     """Expected value of one who does not leave within the first `leave` months, less that of one who does."""
+    variance: np.ndarray
+    """Of what the customer brings, by chance."""
 
 
 def monthly(survival: np.ndarray, months: np.ndarray, horizon: int) -> np.ndarray:
@@ -68,4 +70,5 @@ def contractual_value(
     within = (stays[:, 1 : leave + 1] - at) @ worth[:leave]
     lost = np.where(gone > 1e-9, within / np.maximum(gone, 1e-9), so_far[leave] / 2)
     low, high = (np.minimum(margin * ends[0], margin * ends[1]), np.maximum(margin * ends[0], margin * ends[1]))
-    return Contractual(margin * value, low, high, margin * (kept - lost))
+    square = stays[:, 1:] @ np.diff(so_far**2)
+    return Contractual(margin * value, low, high, margin * (kept - lost), margin**2 * (square - value**2))

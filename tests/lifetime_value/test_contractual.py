@@ -41,6 +41,7 @@ def test_the_interval_holds_what_drawn_lifetimes_bring() -> None:
     chance = np.random.default_rng(0).random(100_000)
     lived = (stays[None, 1:] > chance[:, None]).sum(axis=1) * 10.0
     assert lived.mean() == pytest.approx(found.value[0], rel=0.01)
+    assert lived.var() == pytest.approx(found.variance[0], rel=0.02)
     inside = ((lived >= found.low[0]) & (lived <= found.high[0])).mean()
     assert 0.95 <= inside <= 1
     certain = contractual_value(np.array([10.0]), np.ones((1, 1)), np.array([12]), horizon=24, discount=0.0, leave=3)
