@@ -53,6 +53,7 @@ SEGMENT_VERBS: Verbs = {
 
 CHURN_VERBS: Verbs = {
     "score": ("serving.churn_commands:score", "How likely every customer is to leave; resumes where it stopped."),
+    "report": ("training.churn_commands:report", "How good the churn model is, and for whom: a page, and JSON."),
 }
 
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
