@@ -55,11 +55,12 @@ def shapley(
     count = len(next(iter(background.values())))
     rng = np.random.default_rng(seed)
     orders = [(b, rng.permutation(len(groups))) for _ in range(rounds) for b in range(count)]
-    step = max(1, ROWS // (2 * (len(groups) + 1)))
+    turns = [(b, _turn(way)) for b, order in orders for way in (order, order[::-1])]
+    step = max(1, ROWS // (len(turns) * (len(groups) + 1)))
     found, errors = [], []
     for start in range(0, len(first), step):
         part = {name: values[start : start + step] for name, values in arrays.items()}
-        pairs = np.stack([_pair(score, part, background, b, order, place) for b, order in orders])
+        pairs = _walks(score, part, background, turns, place).reshape(len(orders), 2, -1, len(groups)).mean(axis=1)
         found.append(pairs.mean(axis=0))
         spread = pairs.std(axis=0, ddof=1) if len(orders) > 1 else np.full(pairs.shape[1:], np.nan)
         errors.append(spread / np.sqrt(len(orders)))
@@ -96,29 +97,32 @@ def _ranks(sizes: np.ndarray, samples: int, seed: int, level: float) -> np.ndarr
     return np.quantile(places, [(1 - level) / 2, (1 + level) / 2], axis=0, method="nearest")
 
 
-def _pair(
-    score: Score, arrays: Arrays, background: Arrays, b: int, order: np.ndarray, place: Mapping[str, np.ndarray]
-) -> np.ndarray:
-    """[N, G] the mean of what each group adds in an order and in its opposite, from background row b."""
-    return (
-        _walk(score, arrays, background, b, order, place) + _walk(score, arrays, background, b, order[::-1], place)
-    ) / 2
-
-
-def _walk(
-    score: Score, arrays: Arrays, background: Arrays, b: int, order: np.ndarray, place: Mapping[str, np.ndarray]
-) -> np.ndarray:
+def _turn(order: np.ndarray) -> np.ndarray:
+    """For each group the step at which it becomes known."""
     turn = np.empty(len(order), dtype=np.int64)
     turn[order] = np.arange(len(order))
-    steps = np.arange(len(order) + 1)
+    return turn
+
+
+def _walks(
+    score: Score,
+    arrays: Arrays,
+    background: Arrays,
+    turns: Sequence[tuple[int, np.ndarray]],
+    place: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """[W, N, G] what each group adds in each walk, from its background row on and in its order; all scored at once."""
+    steps = np.arange(len(turns[0][1]) + 1)
     mixed = {}
     for name, values in arrays.items():
-        known = turn[place[name]][None, :] < steps[:, None]  # [G + 1, columns]
-        whole = np.where(known[:, None, :], values[None], np.asarray(background[name])[b][None, None])
+        typical = np.asarray(background[name])
+        known = np.stack([turn[place[name]][None, :] < steps[:, None] for _, turn in turns])  # [W, G + 1, columns]
+        start = np.stack([typical[b] for b, _ in turns])[:, None, None]
+        whole = np.where(known[:, :, None, :], values[None, None], start)
         mixed[name] = whole.reshape(-1, values.shape[1]).astype(values.dtype, copy=False)
     rows = len(next(iter(arrays.values())))
-    moved = np.diff(_scored(score, mixed).reshape(len(steps), rows), axis=0)  # [G, N]
-    return moved[turn].T
+    moved = np.diff(_scored(score, mixed).reshape(len(turns), len(steps), rows), axis=1)  # [W, G, N]
+    return np.stack([one[turn].T for one, (_, turn) in zip(moved, turns, strict=True)])
 
 
 def _scored(score: Score, arrays: dict[str, np.ndarray]) -> np.ndarray:

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Adoption, Bundle, Churn, Recommender, Segmentation, reasons
+from recsys.bundle import Adoption, Bundle, Churn, Recommender, Segmentation, Survival, reasons
+from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.bundle.segment_of import SegmentOf, segment_of_row
 from recsys.churn.standing import standing
@@ -20,7 +21,7 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from serving.customer_data import CustomerContract
-from serving.request import BadRequest, Who, read_question, read_who
+from serving.request import BadRequest, Who, read_leaving, read_question, read_who
 
 KEPT = 1000
 """Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
@@ -36,6 +37,8 @@ class Answers:
         self.as_of = as_of
         self.recommender, self.segmentation = Recommender.of(bundle), Segmentation.of(bundle)
         self.leaving = Churn.of(bundle)
+        self.survival = Survival.of(bundle)
+        self.why = ChurnReasons.of(self.leaving) if self.leaving else None
         if not self.paths:
             raise BundleError(
                 f"{bundle.path}: has neither a recommender nor segments nor churn, so there is nothing to answer"
@@ -98,7 +101,8 @@ class Answers:
         """The answer to the body of POST /churn; BadRequest says what is wrong with it. One call at a time."""
         if self.leaving is None:
             raise self._absent("nothing about who will leave")
-        customer = self._asked(read_who(body))
+        who, most = read_leaving(body)
+        customer = self._asked(who)
         if customer.standing == "joins_later":
             raise BadRequest(
                 "customer_id",
@@ -112,9 +116,22 @@ class Answers:
             "horizon_months": self.leaving.about.horizon_months,
         }
         if customer.standing == "left":
-            return answer | {"probability": None, "tier": None, "act": False}
+            return answer | {"probability": None, "tier": None, "act": False} | self._when_and_why(None, most)
         row = self.leaving.scored(customer.rows).row(0, named=True)
-        return answer | {name: row[name] for name in ("probability", "tier", "act")}
+        told = {name: row[name] for name in ("probability", "tier", "act")}
+        return answer | told | self._when_and_why(customer.rows, most)
+
+    def _when_and_why(self, rows: pl.DataFrame | None, most: int) -> dict[str, Any]:
+        """`survival` by horizon and `reasons`, where the bundle tells them; null and none for who has left."""
+        answer: dict[str, Any] = {}
+        if self.survival is not None:
+            horizons = [f"{months}m" for months in self.survival.about.horizons_months]
+            values = None if rows is None else self.survival.survival(rows)[0].tolist()
+            answer["survival"] = None if values is None else dict(zip(horizons, values, strict=True))
+        if self.why is not None and most:
+            found = [] if rows is None else self.why.reasons(rows, most)[0]
+            answer["reasons"] = [asdict(reason) for reason in found]
+        return answer
 
     def _absent(self, what: str) -> BadRequest:
         return BadRequest("path", f"this bundle has {what}; it answers POST {', '.join(self.paths)}", 404)

@@ -24,10 +24,10 @@ def score(
 ) -> None:
     """How likely every customer of a lake is to leave, bucket by bucket.
 
-    Writes OUT/bucket=NNNN.parquet (customer_id, standing, probability, tier, act, bundle_id) and, last,
-    OUT/manifest.json. `act` says that the probability is at or above the bundle's threshold. Who has left already or
-    joins later than the day has no probability. A run that was cut short is continued by the same command, with the
-    day and the lake version it began with.
+    Writes OUT/bucket=NNNN.parquet (customer_id, standing, probability, tier, act, survival by horizon where the bundle
+    tells it, bundle_id) and, last, OUT/manifest.json. `act` says that the probability is at or above the bundle's
+    threshold. Who has left already or joins later than the day has no probability. A run that was cut short is
+    continued by the same command, with the day and the lake version it began with.
     """
     from recsys.bundle.fits import parse_day
     from recsys.lake.parts import parse_memory

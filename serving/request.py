@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 WHO = ("customer_id", "customer")
-"""Fields of POST /segment and POST /churn."""
+"""Fields of POST /segment."""
+LEAVING = (*WHO, "reasons")
+"""Fields of POST /churn."""
 FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons")
 """Fields of POST /recommend."""
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
 DEFAULT_K = 10
 MOST_REASONS = 10
-"""For one product."""
+"""For one product, or for leaving."""
+REASONS = 3
+"""For leaving, where the question does not say how many."""
 MAX_BODY = 4 * 1024 * 1024
 """Bytes; about 25,000 events of a customer's own data."""
 TOO_LARGE = f"larger than {MAX_BODY:,} bytes; send one customer's rows and short lists of products"
@@ -73,13 +77,20 @@ def read_question(body: bytes, products: Mapping[str, int]) -> Question:
         exclude=_products(fields, "exclude", products) or (),
         candidates=candidates,
         diversity=_diversity(fields),
-        reasons=_reasons(fields),
+        reasons=_reasons(fields, 0, "how many for each product"),
     )
 
 
 def read_who(body: bytes) -> Who:
-    """About whom the body of POST /segment or POST /churn asks; BadRequest says what is wrong."""
+    """About whom the body of POST /segment asks; BadRequest says what is wrong."""
     return _who(_object(body), WHO)
+
+
+def read_leaving(body: bytes) -> tuple[Who, int]:
+    """About whom the body of POST /churn asks, and for how many reasons; BadRequest says what is wrong."""
+    fields = _object(body)
+    who = _who(fields, LEAVING)
+    return who, _reasons(fields, REASONS, "how many for leaving")
 
 
 def _who(fields: Mapping[str, Any], known: Sequence[str]) -> Who:
@@ -185,11 +196,11 @@ def _diversity(fields: Mapping[str, Any]) -> float | None:
     return float(value) if "diversity" in fields else None
 
 
-def _reasons(fields: Mapping[str, Any]) -> int:
-    value = fields.get("reasons", 0)
+def _reasons(fields: Mapping[str, Any], default: int, what: str) -> int:
+    value = fields.get("reasons", default)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_REASONS:
         said = "out of range" if type(value) is int else kind_of(value)
-        raise BadRequest("reasons", f"{said}; it is how many for each product, an integer from 0 to {MOST_REASONS}")
+        raise BadRequest("reasons", f"{said}; it is {what}, an integer from 0 to {MOST_REASONS}")
     return value
 
 

@@ -92,6 +92,15 @@ def _make_small_bank(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def staying_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
+    """Customers with an account and a hazard of closing it, and a bundle that tells survival."""
+    from tests.churn.staying import made_bundle
+
+    bundle = made_once("staying_bank", tmp_path_factory, made_bundle)
+    return SmallBank(bundle.parent.parent / "lake", bundle)
+
+
+@pytest.fixture(scope="session")
 def segmented_bank(tmp_path_factory: pytest.TempPathFactory) -> SmallBank:
     """A synthetic bank of 800 customers, and a bundle of an embedding and segments; made by the command line."""
     bundle = made_once("segmented_bank", tmp_path_factory, _make_segmented_bank)

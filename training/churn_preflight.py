@@ -14,6 +14,7 @@ from recsys.features.features import features
 from recsys.lake.store import Lake
 from training.adoption_rows import copies
 from training.churn_checks import known_afterwards, refuse_leaking_rows
+from training.survival_rows import check_survival_days
 
 Tables = dict[str, pl.DataFrame]
 
@@ -53,6 +54,12 @@ def churn_lines(
     lines = [f"churn: {_said(config, label)}; left of what was looked at: {shares or 'nobody was'}"]
     if late := known_afterwards(lake):
         lines.append(f"churn: known only afterwards, so never read (role outcome): {', '.join(late)}")
+    if config.survival:
+        seen = check_survival_days(config, lake, until)
+        lines.append(
+            f"churn: survival by {', '.join(map(str, config.survival.horizons_months))} months, from customers seen on "
+            f"{len(seen)} days, {seen[0]} to {seen[-1]}"
+        )
     if config.rule:
         train = ", ".join(str(day) for day in days["train"])
         lines.append(

@@ -13,7 +13,9 @@ import polars as pl
 import yaml
 
 from recsys.bundle import parity_record, recommender_answers, write_bundle
+from recsys.bundle.churn_reasons import background_file
 from recsys.churn.config import ChurnConfig
+from recsys.feature_groups import LEAST, background
 from recsys.features.definition import FeatureDefinition, define
 from recsys.features.encoder import Encoder
 from recsys.features.examples import last_day
@@ -22,9 +24,11 @@ from recsys.features.invent import invent
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
+from recsys.segment_cards.labels import product_names
 from training.adoption import fit_adoption
 from training.churn import fit_churn
 from training.churn_checks import known_afterwards
+from training.churn_models import ChurnData, ChurnModel
 from training.churn_rows import prepare_churn
 from training.config import Config
 from training.embedding import fit_embedding, inputs_of, prepare_customers
@@ -40,6 +44,8 @@ from training.survival_rows import prepare_survival
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
+TYPICAL_OF = 20_000
+"""Training examples at most of which typical customers are made."""
 
 
 def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int = MEMORY) -> Path:
@@ -179,11 +185,19 @@ class _Made:
             progress=self.progress,
         )
         invented = self.encoder.encode(features(*self._invented(), self.definition))
-        self.parts["churn"] = fitted.files(invented)
+        self.parts["churn"] = fitted.files(invented) | self._background(fitted.model, data.train)
         self.seconds["churn"] = time.perf_counter() - began
         self.report["churn"] = fitted.report()
         if config.survival is not None:
             self._survival(config, invented)
+
+    def _background(self, model: ChurnModel, train: ChurnData) -> dict[str, bytes]:
+        """What reasons for leaving are measured against; nothing where there are too few customers to be typical."""
+        if len(train) < LEAST:
+            return {}
+        step = -(-len(train) // TYPICAL_OF)
+        arrays = {name: np.array(train.arrays[name][::step]) for name in model.arrays}
+        return background_file(background(arrays, model.log_odds(arrays)), product_names(self.lake), self.lake.currency)
 
     def _survival(self, config: ChurnConfig, invented: dict[str, np.ndarray]) -> None:
         """When they will leave, where the section asks for it."""

@@ -11,15 +11,20 @@ import polars as pl
 
 from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import survival_days, survival_examples
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
+from recsys.features.adoption_examples import add_months
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import Encoder
 from recsys.features.examples import Part
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader, joined
+from recsys.lake.store import Lake
 from recsys.progress import Progress
 from training.adoption_rows import copies
 from training.rows import map_arrays, mapped_arrays
+
+QUIET_MONTHS = 3
+"""Months in which a lake that keeps its closed accounts may have none."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,11 @@ def prepare_survival(
 ) -> dict[Part, SurvivalData]:
     """Arrays of training and validation under `work`. The test is not read.
 
-    Raises DataError where nobody left, or nobody was seen through the last month of the longest horizon.
+    Raises ConfigError for days before which nobody is known to have left, DataError where nobody left, or nobody was
+    seen through the last month of the longest horizon.
     """
     assert config.survival is not None
+    check_survival_days(config, reader.lake, until)
     shutil.rmtree(work, ignore_errors=True)
     found: dict[Part, SurvivalData] = {}
     for part in ("train", "validation"):
@@ -102,6 +109,25 @@ def _data(folder: Path) -> SurvivalData:
     arrays = mapped_arrays(folder)
     time, event = np.array(arrays.pop("time")), np.array(arrays.pop("event"))
     return SurvivalData(arrays, time, event)
+
+
+def check_survival_days(config: ChurnConfig, lake: Lake, until: date | None) -> tuple[date, ...]:
+    """The days from which training sees its customers.
+
+    Before closed accounts were kept, those who are known are those who stayed, which is no survival: ConfigError.
+    """
+    days = survival_days(config, until)[0]["train"]
+    assert config.rule is not None
+    if not config.rule.accounts_closed or "closed" not in lake.schema("accounts"):
+        return days
+    first = lake.scan("accounts").select(pl.col("closed").min()).collect().item()
+    early = [day for day in days if first is not None and add_months(day, QUIET_MONTHS) <= first]
+    if early:
+        raise ConfigError(
+            f"churn.survival.snapshots: {len(days)} days begin on {days[0]}, and the lake's first closed account is of "
+            f"{first}, so nobody seen before could have left; take {len(early)} fewer, or shorten the longest horizon"
+        )
+    return days
 
 
 def _check(data: SurvivalData | None, part: str, months: int) -> None:

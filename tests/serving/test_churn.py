@@ -84,8 +84,49 @@ def test_the_service_answers_as_the_batch_does(leaving_bank: SmallBank, tmp_path
     answers = Answers.open(leaving_bank.bundle, leaving_bank.lake, None)
     for row in scores.sample(25, seed=0).to_dicts():
         answer = ask(answers, customer_id=row["customer_id"])
+        why = answer.pop("reasons")
         assert answer == {**row, "horizon_months": None}
-    json.dumps(answer)
+        assert len(why) == 3
+    json.dumps(why)
+    assert len(ask(answers, customer_id=row["customer_id"], reasons=1)["reasons"]) == 1
+    assert "reasons" not in ask(answers, customer_id=row["customer_id"], reasons=0)
+    with pytest.raises(BadRequest) as refused:
+        ask(answers, customer_id=row["customer_id"], reasons=11)
+    assert refused.value.field == "reasons" and "how many for leaving" in refused.value.message
+
+
+def test_reasons_are_those_that_were_planted_and_sum_to_the_log_odds(leaving_bank: SmallBank) -> None:
+    answers = Answers.open(leaving_bank.bundle, leaving_bank.lake, None)
+    base = {"customer_id": "x", "country": "DE", "balance": 500.0}
+    asked = {"customers": [{**base, "age": 79, "active": False}]}
+    why = ask(answers, customer=asked)["reasons"]
+    assert {reason["text"] for reason in why} == {"age 79", "active: no", "country DE"}
+    assert [reason["effect"] for reason in why] == sorted((reason["effect"] for reason in why), reverse=True)
+    stays = ask(answers, customer={"customers": [{**base, "age": 21, "active": True}]}, reasons=4)["reasons"]
+    against = {reason["text"] for reason in stays if reason["effect"] < 0}
+    assert {"age 21", "active: yes"} <= against
+    assert answers.why is not None and answers.leaving is not None
+    rows = answers._known("C00003").rows
+    arrays = answers.leaving.encoder.encode(rows)
+    values = answers.why.values(arrays)
+    assert values.base + values.values[0].sum() == pytest.approx(float(answers.leaving.run(arrays)[0][0]), abs=1e-5)
+
+
+def test_survival_is_told_over_http_and_in_a_batch(staying_bank: SmallBank, tmp_path: Path) -> None:
+    score_churn(staying_bank.bundle, staying_bank.lake, tmp_path / "scores", as_of=date(2023, 6, 1))
+    scores = batch(tmp_path / "scores")
+    horizons = ["survival_3m", "survival_6m", "survival_12m"]
+    assert scores.columns[-4:] == [*horizons, "bundle_id"]
+    here = scores.filter(pl.col("standing") == "customer")
+    assert here.select(horizons).null_count().row(0) == (0, 0, 0)
+    answers = Answers.open(staying_bank.bundle, staying_bank.lake, date(2023, 6, 1))
+    for row in here.sample(5, seed=0).to_dicts():
+        answer = ask(answers, customer_id=row["customer_id"])
+        assert answer["survival"] == {"3m": row["survival_3m"], "6m": row["survival_6m"], "12m": row["survival_12m"]}
+        assert 1 >= answer["survival"]["3m"] >= answer["survival"]["12m"] >= 0
+    gone = scores.filter(pl.col("standing") == "left")["customer_id"][0]
+    answer = ask(answers, customer_id=gone)
+    assert (answer["survival"], answer["reasons"]) == (None, [])
 
 
 def test_one_alone_gets_the_bits_of_many(leaving_bank: SmallBank, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Survival fitted on customers whose hazard is known by making it, and its part of a bundle."""
 
-from datetime import date, datetime, timedelta
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -10,71 +10,25 @@ import pytest
 from recsys.bundle import Bundle, Churn, Survival, verify
 from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import person_periods, survival_days, survival_examples
-from recsys.errors import ConfigError, DataError
-from recsys.features.adoption_examples import add_months
+from recsys.errors import ConfigError
 from recsys.features.features import features
-from recsys.lake.store import Attribute, Lake, LakeWriter
+from recsys.lake.store import Lake
 from recsys.survival import concordance
-from training.config import Config, parse_config
+from tests.churn.staying import UNTIL, bank_tables, hazard, silent, staying_config
+from tests.conftest import SmallBank
+from training.config import parse_config
 from training.fit import train
-
-UNTIL = date(2024, 1, 1)
-CUSTOMERS = 4_000
-
-
-def silent(done: int, total: int, what: str) -> None:
-    pass
-
-
-def _hazard(risk: np.ndarray) -> np.ndarray:
-    """Of a month: 1 % or 12 %."""
-    return np.where(risk > 0.7, 0.12, 0.01)
-
-
-def _tables() -> dict[str, pl.DataFrame]:
-    rng = np.random.default_rng(0)
-    ids = [f"C{i:05d}" for i in range(CUSTOMERS)]
-    risk = rng.random(CUSTOMERS)
-    opened = [date(2021, 6, 1) + timedelta(days=int(days)) for days in rng.integers(0, 700, CUSTOMERS)]
-    months = rng.geometric(_hazard(risk))
-    closed = [add_months(day, int(count)) - timedelta(days=5) for day, count in zip(opened, months, strict=True)]
-    gone = [day if day < UNTIL else None for day in closed]
-    accounts = [f"A{i:05d}" for i in range(CUSTOMERS)]
-    paid = [datetime(day.year, day.month, day.day) for day in opened]
-    return {
-        "customers": pl.DataFrame({"customer_id": ids, "risk": risk, "noise": rng.random(CUSTOMERS)}),
-        "accounts": pl.DataFrame({"account_id": accounts, "opened": opened, "closed": gone}),
-        "account_holders": pl.DataFrame({"account_id": accounts, "customer_id": ids}),
-        "transactions": pl.DataFrame(
-            {"event_id": accounts, "account_id": accounts, "at": paid, "amount": [1_000] * CUSTOMERS},
-            schema_overrides={"at": pl.Datetime("us")},
-        ),
-    }
+from training.preflight import preflight
 
 
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory: pytest.TempPathFactory) -> Lake:
-    path = tmp_path_factory.mktemp("staying") / "lake"
-    attributes = [Attribute("risk", "feature", "number"), Attribute("noise", "feature", "number")]
-    with LakeWriter(path, buckets=2, until=UNTIL - timedelta(days=1), attributes={"customers": attributes}) as writer:
-        tables = _tables()
-        for name in ("customers", "account_holders", "accounts", "transactions"):
-            writer.append(name, tables[name])
-    return Lake.open(path)
-
-
-def _config(**survival: object) -> Config:
-    churn = {
-        "rule": {"accounts_closed": True},
-        "models": {"candidates": ["logistic"]},
-        "survival": {"trees": 80, "learning_rate": 0.1, "least_in_leaf": 30, "stayed": 5, **survival},
-    }
-    return parse_config({"name": "staying", "threads": 1, "recommender": False, "churn": churn}, "the test")
+def bundle(staying_bank: SmallBank) -> Bundle:
+    return Bundle.load(staying_bank.bundle)
 
 
 @pytest.fixture(scope="module")
-def bundle(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return Bundle.load(train(_config(), lake, tmp_path_factory.mktemp("runs"), silent))
+def lake(staying_bank: SmallBank) -> Lake:
+    return Lake.open(staying_bank.lake)
 
 
 def test_a_bundle_tells_survival_and_verifies(bundle: Bundle, lake: Lake) -> None:
@@ -88,8 +42,8 @@ def test_a_bundle_tells_survival_and_verifies(bundle: Bundle, lake: Lake) -> Non
     assert about.validation["integrated_brier"] < about.validation["integrated_brier_kaplan_meier"] - 0.02
 
 
-def test_customers_never_seen_are_told_their_hazard(bundle: Bundle, lake: Lake) -> None:
-    config = _config().churn
+def test_customers_never_seen_are_told_theirhazard(bundle: Bundle, lake: Lake) -> None:
+    config = staying_config().churn
     assert config is not None
     days, ends = survival_days(config, UNTIL)
     assert days["test"] == (date(2023, 1, 1),) and ends["test"] == UNTIL
@@ -103,7 +57,7 @@ def test_customers_never_seen_are_told_their_hazard(bundle: Bundle, lake: Lake) 
         rows.append(features(tables, examples, churn.definition))
     examples, asked = pl.concat(found), pl.concat(rows)
     told = survival.survival(asked)
-    truth = (1 - _hazard(asked["risk"].to_numpy()))[:, None] ** np.array([3, 6, 12])
+    truth = (1 - hazard(asked["risk"].to_numpy()))[:, None] ** np.array([3, 6, 12])
     for group in (asked["risk"].to_numpy() > 0.7, asked["risk"].to_numpy() <= 0.7):
         np.testing.assert_allclose(told[group].mean(axis=0), truth[group].mean(axis=0), atol=0.06)
     time, event = examples["time"].to_numpy(), examples["event"].to_numpy()
@@ -114,9 +68,9 @@ def test_customers_never_seen_are_told_their_hazard(bundle: Bundle, lake: Lake) 
 
 
 def test_examples_know_nothing_of_what_comes_after_the_end() -> None:
-    config = _config().churn
+    config = staying_config().churn
     assert config is not None
-    tables, day = _tables(), date(2023, 1, 1)
+    tables, day = bank_tables(), date(2023, 1, 1)
     whole = survival_examples(tables, config, "train", [day], UNTIL)
     early = survival_examples(tables, config, "train", [day], date(2023, 4, 1))
     both = whole.join(early, on="customer_id", suffix="_early")
@@ -145,10 +99,13 @@ def test_drawn_months_have_the_likelihood_of_all() -> None:
 
 def test_what_cannot_be_told_is_refused(lake: Lake, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="snapshots must be 12 or more"):
-        _config(snapshots=11)
+        staying_config(snapshots=11)
     with pytest.raises(ConfigError, match="survival needs a rule"):
         parse_config({"name": "x", "recommender": False, "churn": {"survival": {}}}, "the test")
-    with pytest.raises(DataError, match="nobody of the train part is followed for 40 months"):
-        train(_config(horizons_months=[40], snapshots=40), lake, tmp_path, silent)
+    with pytest.raises(ConfigError, match="first closed account is of 2021-06-2.*; take 18 fewer"):
+        train(staying_config(horizons_months=[40], snapshots=40), lake, tmp_path, silent)
+    with pytest.raises(ConfigError, match="first closed account"):
+        preflight(staying_config(horizons_months=[40], snapshots=40), lake)
+    assert any("survival by 3, 6, 12 months" in line for line in preflight(staying_config(), lake))
     with pytest.raises(ConfigError, match="needs churn.rule and a lake with dates"):
         survival_days(ChurnConfig(), None)
