@@ -46,7 +46,7 @@ class Units:
         """int64, rows of as many customers as give about `most` rows, the same for the same customers."""
         if self.rows.height <= most:
             return np.arange(self.rows.height)
-        return np.flatnonzero(in_sample(self.rows["customer_id"], most / self.rows.height))
+        return np.flatnonzero(in_sample(self.rows["customer_id"], self.share * most / self.rows.height))
 
 
 def gather(

@@ -146,7 +146,7 @@ def _models(content: Mapping[str, Any]) -> str:
     drawn = [one for one in content["curves"] if len(one["points"]) > 1]
     if drawn:
         said = (
-            "The glass box: what each value adds to the log-odds of the outcome. Points are means of ten rows or more."
+            "The glass box: what each value adds to the log-odds of the outcome. Points are of ten customers or more."
         )
         parts.append(figure(plots.curves(drawn), said))
     return "".join(parts)

@@ -18,6 +18,7 @@ from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.segment_cards.intervals import rounded
+from recsys.segment_cards.suppression import FEWEST
 from training.driver_adjusted import compare
 from training.driver_data import GROUP, PROTECTED, SEGMENT, Units, gather
 from training.driver_models import Importance, Validated, curves, fit, validate
@@ -84,7 +85,7 @@ def explain(
         "validation": _validation(validated),
         "drivers": table(found, columns, outcome.text),
         "importances": [_importance(one, columns) for one in validated.importances],
-        "curves": _curves(validated, columns, y, asked.seed),
+        "curves": _curves(validated, columns, y, customer, asked.seed),
         "trials": {"used": [trial.name for trial in trials], "left_out": left, "drawn": asked.randomised},
         "rates": _rates(units, outcome, validated, draw),
         "as_of_today": without_history(lake, definition) if outcome.kind != "column" or outcome.as_of else [],
@@ -112,8 +113,8 @@ def _found(
     drawn = {one.contrast.column for one in shown}
     first = [one.column for one in rest if one.column not in drawn][:ADJUSTED]
     first += [name for name in columns.names if name.startswith(CONTEXT) and name not in (*first, *drawn)]
-    asked = [(None, contrast) for name in first for contrast in contrasts(columns, name)]
-    every: list[tuple[Shown | None, Contrast]] = [*((one, one.contrast) for one in shown), *asked]
+    every: list[tuple[Shown | None, Contrast]] = [(one, one.contrast) for one in shown]
+    every += [(None, contrast) for name in first for contrast in _told_of(columns, name, outcome, customer)]
     contacted = columns.at(CONTACTED) == 1 if CONTACTED in columns.names else np.ones(len(outcome), dtype=bool)
     for place, (one, contrast) in enumerate(every):
         among = one.among[sample] if one else contacted if contrast.column.startswith(CONTEXT) else None
@@ -126,8 +127,17 @@ def _found(
             yield Found(contrast, important.get(contrast.column), plain, compared, effect, name)
         progress(place + 1, len(every), "comparing")
     for column in (one.column for one in validated.importances if one.column not in (*first, *drawn)):
-        for contrast in contrasts(columns, column):
+        for contrast in _told_of(columns, column, outcome, customer):
             yield Found(contrast, important[column], _plain(columns, contrast, outcome, customer), None, None)
+
+
+def _told_of(columns: Columns, name: str, outcome: np.ndarray, customer: np.ndarray) -> Iterator[Contrast]:
+    """The contrasts of a column that tell of ten customers or more with and without the outcome on either side."""
+    for contrast in contrasts(columns, name):
+        side = contrast.side(columns.at(name), columns.words.get(name, ()))
+        cells = [(side == one) & (outcome == other) for one in (0, 1) for other in (0, 1)]
+        if min(len(np.unique(customer[cell])) for cell in cells) >= FEWEST:
+            yield contrast
 
 
 def _plain(columns: Columns, contrast: Contrast, outcome: np.ndarray, customer: np.ndarray) -> Effect:
@@ -153,8 +163,10 @@ def _importance(one: Importance, columns: Columns) -> dict[str, Any]:
     }
 
 
-def _curves(validated: Validated, columns: Columns, outcome: np.ndarray, seed: int) -> list[dict[str, Any]]:
-    """What the glass box adds to the log-odds along the most important columns, at values with enough rows."""
+def _curves(
+    validated: Validated, columns: Columns, outcome: np.ndarray, customer: np.ndarray, seed: int
+) -> list[dict[str, Any]]:
+    """What the glass box adds to the log-odds along the most important columns, at values of ten customers or more."""
     every = np.arange(len(outcome))
     added = curves(fit(columns, outcome, every, seed, glass=True), columns, every)
     told = []
@@ -163,7 +175,7 @@ def _curves(validated: Validated, columns: Columns, outcome: np.ndarray, seed: i
         words = columns.words.get(one.column)
         points = []
         for label, here in _bins(values, words, one.column in columns.flags):
-            if here.sum() >= 10:
+            if len(np.unique(customer[here])) >= FEWEST:
                 points.append({"at": label, "log_odds": rounded(float(own[here].mean())), "rows": int(here.sum())})
         told.append({"column": one.column, "text": columns.text(one.column), "words": bool(words), "points": points})
     return told

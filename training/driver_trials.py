@@ -12,6 +12,7 @@ from recsys.drivers.outcome import CONTEXT
 from recsys.drivers.randomised import Arms, Trial, arms_of, pooled_effect, refused
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
+from recsys.segment_cards.suppression import FEWEST
 from training.driver_data import GROUP, Units
 
 CONTACTED = f"{CONTEXT}contacted"
@@ -115,7 +116,7 @@ def shown_by_contacts(units: Units, trials: list[Trial]) -> Iterator[Shown]:
     """Being contacted at all, by each channel, and each arm where a campaign had several."""
     found = [arms_of(trial, len(units.outcome)) for trial in trials]
     contacted = Contrast(CONTACTED, CONTACTED, "yes", "no")
-    yield _shown(units, found, contacted, "being contacted", None, True)
+    yield from _shown(units, found, contacted, "being contacted", None)
     channel = units.rows["channel"]
     by: dict[str, list[Arms]] = {}
     for one in found:
@@ -124,41 +125,37 @@ def shown_by_contacts(units: Units, trials: list[Trial]) -> Iterator[Shown]:
             by.setdefault(str(used[0]), []).append(one)
     if len(by) > 1:
         for name, some in sorted(by.items()):
-            yield _shown(units, some, contacted, f"being contacted by {name}", None, True)
+            yield from _shown(units, some, contacted, f"being contacted by {name}", None)
     arms = {arm for one in found for arm in one.trial.arms[1:] if len(one.trial.arms) > 2}
     for arm in sorted(arms):
         some = [one for one in found if arm in one.trial.arms[1:]]
         contrast = Contrast(CONTACTED, f"{CONTACTED}.{arm}", "yes", "control")
-        yield _shown(units, some, contrast, f"the arm {arm}", arm, False)
+        yield from _shown(units, some, contrast, f"the arm {arm}", arm)
 
 
 def shown_by_draw(units: Units, draw: Draw, columns: Columns) -> Iterator[Shown]:
     """Each arm of an attribute against the control."""
     trial = drawn_trial(units, draw)
     found = [arms_of(trial, len(units.outcome))]
+    name = f"{CONTEXT}{draw.attribute}"
     for arm in trial.arms[1:]:
-        name = f"{CONTEXT}{draw.attribute}"
         contrast = Contrast(name, f"{name}={arm}", arm, draw.control, level=arm)
-        among = units.rows[f"{GROUP}{draw.attribute}"].is_in([arm, draw.control]).fill_null(False).to_numpy()
-        effect = pooled_effect(found, units.customer, arm)
-        yield Shown(contrast, columns.text(name), effect, _plain(units, found, arm), among, True)
+        yield from _shown(units, found, contrast, columns.text(name), arm)
 
 
-def _shown(
-    units: Units, found: list[Arms], contrast: Contrast, name: str, arm: str | None, same_columns: bool
-) -> Shown:
-    among = np.zeros(len(units.outcome), dtype=bool)
-    for one in found:
-        among[one.trial.rows] = True
-    effect = pooled_effect(found, units.customer, arm)
-    return Shown(contrast, name, effect, _plain(units, found, arm), among, same_columns)
+def _shown(units: Units, found: list[Arms], contrast: Contrast, name: str, arm: str | None) -> Iterator[Shown]:
+    """The effect of an arm, or of all other arms, against the control in these trials.
 
-
-def _plain(units: Units, found: list[Arms], arm: str | None) -> Effect:
-    """The difference between an arm, or all other arms, and the control, in the trials that have it."""
+    Nothing where it would tell of fewer than ten customers with the outcome, or without it, on either side.
+    """
     treated, untreated = (np.zeros(len(units.outcome), dtype=bool) for _ in range(2))
     for one in found:
         place = one.trial.arm
         treated[one.trial.rows] = place > 0 if arm is None else place == one.trial.arms.index(arm)
         untreated[one.trial.rows] = place == 0
-    return difference(observed(units.outcome, treated), observed(units.outcome, untreated), units.customer)
+    cells = [side & (units.outcome == value) for side in (treated, untreated) for value in (0, 1)]
+    if min(len(np.unique(units.customer[cell])) for cell in cells) < FEWEST:
+        return
+    effect = pooled_effect(found, units.customer, arm)
+    plain = difference(observed(units.outcome, treated), observed(units.outcome, untreated), units.customer)
+    yield Shown(contrast, name, effect, plain, treated | untreated, arm is None or contrast.level is not None)

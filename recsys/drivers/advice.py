@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from recsys.drivers.columns import HOLDS, Columns, Contrast
 from recsys.drivers.effects import sample_per_arm
-from recsys.drivers.outcome import CAMPAIGN, CONTEXT
+from recsys.drivers.outcome import CAMPAIGN, CONTEXT, LOOKS
 
 TIERS = ("randomised", "adjusted", "predictive")
 """The most trustworthy first."""
@@ -62,6 +62,9 @@ def _play(columns: Columns, contrast: Contrast, sign: int, called: str) -> tuple
     """What to do, what to count, and whether it is the bank's to change."""
     name, text, side = contrast.column, columns.text(contrast.column), contrast.text
     table = columns.labels.label(name).table
+    if name == LOOKS:
+        who = f"customers {'who looked' if sign > 0 else 'who did not look'} at the campaign's product"
+        return f"Address {who} first, within days of it.", f"Conversion rate of {who}", False
     if name.startswith(CAMPAIGN):
         return f"Compare campaigns by {text} before the next is planned.", "Conversions per 1,000 contacts", False
     if name.startswith(CONTEXT):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from recsys.drivers.outcome import CAMPAIGN, CONTEXT
+from recsys.drivers.outcome import CAMPAIGN, CONTEXT, LOOKED, LOOKS
 from recsys.features.definition import FeatureDefinition
 from recsys.segment_cards.labels import Labels, worded
 from recsys.segment_cards.suppression import FEWEST
@@ -79,8 +79,9 @@ class Columns:
             return fixed[name.removeprefix(CONTEXT)]
         if name.startswith(CONTEXT):
             return self.labels.label(name.removeprefix(CONTEXT)).text
-        if name == PRODUCT:
-            return "the campaign's product"
+        if name in (PRODUCT, LOOKS):
+            looks = f"looks at the campaign's product, last {LOOKED} days"
+            return looks if name == LOOKS else "the campaign's product"
         if name.startswith(CAMPAIGN):
             return f"the campaign's {self.labels.label(name.removeprefix(CAMPAIGN)).text}"
         return self.labels.label(name).full

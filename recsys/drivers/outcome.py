@@ -17,6 +17,10 @@ HOURS = 3
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 CONTEXT = "contact."
 CAMPAIGN = "campaign."
+LOOKS = f"{CAMPAIGN}looks"
+"""How often the customer looked at the campaign's product in the LOOKED days before the contact."""
+LOOKED = 90
+LOOKING = ("viewed", "clicked", "enquired")
 HIDDEN = ("contact_id", "campaign_id", "arm", "propensity", "hour", "weekday", "channel", "contacted")
 """Columns of a unit that say how it was contacted; drivers of their own have names that begin with CONTEXT."""
 
@@ -169,7 +173,28 @@ def _contacts(tables: Mapping[str, pl.DataFrame], where: tuple[str, str] | None)
         campaigns = campaigns.filter(pl.col(where[0]) == where[1])
     known = [name for name in campaigns.columns if campaigns.schema[name] == pl.String and name != "campaign_id"]
     about = campaigns.select("campaign_id", *(pl.col(name).alias(f"{CAMPAIGN}{name}") for name in known))
-    return made.join(about, on="campaign_id", how="inner")
+    made = made.join(about, on="campaign_id", how="inner")
+    product = f"{CAMPAIGN}product_id"
+    return (
+        _with_looks(made, tables["interactions"], product)
+        if product in made.columns and "interactions" in tables
+        else made
+    )
+
+
+def _with_looks(made: pl.DataFrame, events: pl.DataFrame, product: str) -> pl.DataFrame:
+    """Contacts with LOOKS: only days before the contact's own count; null where the campaign has no product."""
+    looks = events.filter(pl.col("kind").is_in(LOOKING)).select(
+        "customer_id", "product_id", pl.col("at").alias("looked")
+    )
+    near = made.select("contact_id", "customer_id", "as_of", pl.col(product).alias("product_id"))
+    day = pl.col("looked").dt.date()
+    since = pl.col("as_of") - pl.duration(days=LOOKED)
+    seen = near.join(looks, on=["customer_id", "product_id"]).filter((day < pl.col("as_of")) & (day >= since))
+    counted = made.join(
+        seen.group_by("contact_id").agg(pl.len().cast(pl.Float64).alias(LOOKS)), on="contact_id", how="left"
+    )
+    return counted.with_columns(pl.when(pl.col(product).is_not_null()).then(pl.col(LOOKS).fill_null(0.0)))
 
 
 def _within(events: pl.DataFrame, outcome: Outcome) -> pl.DataFrame:

@@ -22,14 +22,24 @@ KNOWN = {
     "products": pl.DataFrame({"product_id": ["loan"]}),
     "interactions": pl.DataFrame(
         {
-            "customer_id": ["A", "A", "B", "C"],
-            "product_id": [None] * 4,
-            "kind": ["login"] * 4,
-            "at": [datetime(2024, 1, 5), datetime(2024, 3, 4), datetime(2024, 2, 1), datetime(2024, 3, 20)],
+            "customer_id": ["A", "A", "B", "C", "B", "B", "B"],
+            "product_id": [None, None, None, None, "loan", "loan", "loan"],
+            "kind": ["login"] * 4 + ["viewed", "clicked", "viewed"],
+            "at": [
+                datetime(2024, 1, 5),
+                datetime(2024, 3, 4),
+                datetime(2024, 2, 1),
+                datetime(2024, 3, 20),
+                datetime(2023, 11, 1),
+                datetime(2024, 3, 1, 23),
+                datetime(2024, 3, 2, 9),
+            ],
         },
         schema_overrides={"product_id": pl.String},
     ),
-    "campaigns": pl.DataFrame({"campaign_id": ["K1", "K2"], "objective": ["sale", "retention"]}),
+    "campaigns": pl.DataFrame(
+        {"campaign_id": ["K1", "K2"], "product_id": ["loan", None], "objective": ["sale", "retention"]}
+    ),
     "contacts": pl.DataFrame(
         {
             "contact_id": ["1", "2", "3", "4"],
@@ -77,6 +87,7 @@ def test_a_contact_is_seen_from_its_own_day(lake: Lake) -> None:
         ("B", date(2024, 3, 2), 0.0),
         ("B", date(2024, 3, 9), 1.0),
     ]
+    assert found["campaign.looks"].to_list() == [0.0, 0.0, 1.0, None], "not of the day itself, nor 90 days before"
     last = found.row(2, named=True)
     assert (last["contact.hour"], last["contact.weekday"], last["campaign.objective"]) == (
         "15 to 18",

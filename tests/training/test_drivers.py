@@ -9,9 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recsys.bundle import Bundle
+from recsys.bundle.segmentation import segmentation_of
 from recsys.drivers.outcome import Outcome
 from recsys.errors import ConfigError, DataError
 from recsys.features.definition import FeatureConfig
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Attribute, Lake, LakeWriter
 from tests.conftest import SmallBank, called
@@ -174,3 +178,16 @@ def test_command_on_a_bank(small_bank: SmallBank, quick: None, tmp_path: Path) -
     sms = next(row for row in by[("channel",)]["rows"] if row["value"] == ["sms"])
     assert sms["rate"][1] < 0.8 < sms["rate"][2] + 0.05 and content["drivers"][0]["column"] == "contact.channel"
     assert not any(word in json.dumps(content) for word in ("C00000", "customer_id"))
+
+
+def test_a_contact_has_the_segment_of_its_day(segmented_bank: SmallBank) -> None:
+    lake, segmentation = Lake.open(segmented_bank.lake), segmentation_of(Bundle.load(segmented_bank.bundle))
+    rows = gather(
+        lake, Outcome("contact", "clicked"), None, FeatureConfig(), MEMORY, lambda *_: None, segmentation
+    ).rows
+    some = rows.filter(pl.col("as_of") == rows["as_of"].mode()[0]).head(5)
+    bucket = next(b for b in range(2) if some["customer_id"][0] in lake.bucket(b)["customers"]["customer_id"])
+    examples = scoring_examples(some["customer_id"].head(1), some["as_of"][0])
+    placed = segmentation.assigned(features(lake.bucket(bucket), examples, segmentation.definition))
+    assert some["segment"][0] == f"{placed['segment_id'][0]} {placed['segment'][0]}"
+    assert rows["segment"].n_unique() > 1
