@@ -28,6 +28,7 @@ VERBS: Verbs = {
     "verify": ("serving.commands:verify", "Check a bundle: hashes, names and types, ONNX against the stored answers."),
     "score": ("serving.commands:score", "Recommend for every customer, bucket by bucket; resumes where it stopped."),
     "value": ("training.value_commands:value", "What customers are worth: a page, JSON, and a row a customer."),
+    "retention": ("serving.retention_commands:retention", "Whom to keep, by what, within a budget: a ranked list."),
     "similar": ("serving.commands:similar", "Products like a product, or customers like a customer."),
     "serve": ("serving.commands:serve", "Answer over HTTP."),
     "report": ("serving.commands:report", "What was trained, how good it is, and what it recommends, in one page."),

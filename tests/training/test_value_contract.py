@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 
 from recsys.__main__ import main
 from recsys.bundle import Bundle, Churn
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
+from recsys.lifetime_value.config import ValueConfig
 from recsys.lifetime_value.contractual import contractual_value
 from tests.conftest import SmallBank, called
 from tests.once import made_once
@@ -95,3 +97,11 @@ def test_a_contract_needs_a_bundle(leavers: SmallBank, tmp_path: Path, capsys: p
     with pytest.raises(SystemExit) as left:
         main(["value", str(leavers.lake), "--out", str(tmp_path), "--set", "contract={attribute: age, origin: x}"])
     assert left.value.code == 2 and "needs --bundle" in capsys.readouterr().err
+
+
+def test_the_configurations_of_the_guide_are_read() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "value.md").read_text()
+    blocks = [yaml.safe_load(block.split("```")[0]) for block in text.split("```yaml")[1:]]
+    contract, purchases = (ValueConfig.model_validate(block) for block in blocks)
+    assert contract.contract is not None and contract.contract.balance_rate == 0.012
+    assert purchases.contract is None and purchases.purchases.holdout_days == 90
