@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.feature_groups import PRODUCTS, group_of
 from recsys.features.definition import FeatureDefinition
-from recsys.segment_cards.labels import Label, Labels, plain, worded
+from recsys.segment_cards.labels import YEAR, Label, Labels, plain, worded
 
 SURE = 2.0
 """Standard deviations of a count from its habit from which it is called a change."""
@@ -16,6 +16,10 @@ NEARLY = 0.75
 """The whole is spoken of rather than a part of it, if its change is at least this share of the part's."""
 QUIET = 0.3
 """Share by which money is other than usual before it is said."""
+_ONE = {"enquiries": "enquiry"} | {
+    f"{word}s": word for word in ("transaction", "payment", "product", "view", "click", "login", "contact")
+}
+"""What is counted, and what one of it is called."""
 Row = Mapping[str, Any]
 
 
@@ -90,7 +94,7 @@ def _counted(group: str, numbers: Sequence[str], row: Row, definition: FeatureDe
         return (
             f"no {label.text} for {quiet:,.0f} days" if quiet is not None else f"no {label.text} in {label.window} days"
         )
-    said = f"{_number(count)} {label.text} in {label.window} days"
+    said = f"{_many(count, label)} in {label.window} days"
     return f"{said}, the last {_ago(float(quiet))}" if quiet is not None else said
 
 
@@ -99,7 +103,7 @@ def _change(change: Change, label: Label) -> str:
     if not change.count:
         days = change.quiet if change.quiet is not None and change.quiet >= change.days else change.days
         return f"no {label.text} for {days:,.0f} days; before, {habit}"
-    return f"{_number(change.count)} {label.text} in {change.days} days; before, {habit}"
+    return f"{_many(change.count, label)} in {change.days} days; before, {habit}"
 
 
 def how_often(rate: float) -> str:
@@ -108,7 +112,17 @@ def how_often(rate: float) -> str:
         if rate * days >= 0.75:
             times = rate * days
             return f"about {'one' if times < 1.5 else _number(round(times))} a {unit}"
-    return f"about {_number(max(1.0, round(rate * 365)))} a year"
+    times = max(1.0, round(rate * 365))
+    return f"about {'one' if times == 1 else _number(times)} a year"
+
+
+def _many(count: float, label: Label) -> str:
+    """`3 logins`, `1 login`."""
+    text = label.text
+    if count == 1:
+        plural = next((word for word in text.split() if word in _ONE), "")
+        text = text.replace(plural, _ONE.get(plural, ""), 1) if plural else text
+    return f"{_number(count)} {text}"
 
 
 def _ago(days: float) -> str:
@@ -168,6 +182,10 @@ def _attribute(name: str, row: Row, labels: Labels) -> str:
         return f"{label.text} {worded(value)}"
     if label.unit == "flag":
         return f"{label.text.removeprefix('is ')}: {'yes' if value else 'no'}"
+    if label.unit == "past" and labels.dated:
+        years = float(value) / YEAR
+        born = label.text.startswith(("born", "birth", "date of birth"))
+        return f"{years:,.0f} years old" if born else f"{label.text} {years:,.1f} years ago"
     if label.unit == "past":
         return f"{label.text} {labels.value(name, float(value))}"
     return f"{label.text} {_number(float(value))}"

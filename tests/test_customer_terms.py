@@ -80,6 +80,8 @@ def test_nothing_unusual_is_told_as_it_is() -> None:
     said = _say("interactions.login", **logins, **{"interactions.login.recency": 2.0})
     assert said == "48 logins in 365 days, the last 2 days ago"
     assert _say("interactions.viewed") == "no product views in 365 days"
+    once = _counts("interactions.viewed.count", 0, 0, 0, 1)
+    assert _say("interactions.viewed", **once) == "1 product view in 365 days"
     assert _say("contacts", **{"contacts.recency": 400.0}) == "no contacts by the bank for 400 days"
 
 
@@ -99,7 +101,7 @@ def test_attributes_and_products_are_told_by_name() -> None:
     assert _say("occupation") == "occupation not known"
     assert _say("credit_score", credit_score=702.0) == "credit score 702"
     assert _say("is_active", is_active=0.0) == "active: no"
-    assert _say("joined", joined=730.5) == "joined 2.0 years before"
+    assert _say("joined", joined=730.5) == "joined 2.0 years ago"
     assert _say("devices", devices=["ios", "web"]) == "devices ios, web"
     assert _say("products", holdings=["P1"]) == "holds Current account only"
     assert _say("products", holdings=["P1", "P2", "P3", "P4"]) == "holds 4 products"
