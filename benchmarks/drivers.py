@@ -155,7 +155,7 @@ def simulated(
 def against_truth(lake: Lake) -> dict[str, Any]:
     """The bank's own report, each randomised row with the true effect beside it."""
     with progress_bar("Bank") as progress:
-        found = explain(lake, Asked("contacts.converted", campaigns="objective=sale"), progress)
+        found = explain(lake, Asked("contacts.converted", campaigns="objective=sale", rows=10_000), progress)
     effects = pl.read_parquet(f"{lake.path}.truth/uplift.parquet").filter(pl.col("outcome") == "acquired")
     effects = effects.join(lake.read("contacts").select("contact_id", "channel"), on="contact_id")
     shares = pl.DataFrame(

@@ -44,6 +44,10 @@ def drivers(
     exclude: Annotated[
         list[str] | None, typer.Option("--exclude", metavar="NAME", help="Leave out an attribute; may be repeated.")
     ] = None,
+    lever: Annotated[
+        list[str] | None,
+        typer.Option("--lever", metavar="NAME", help="An attribute that the bank can change; may be repeated."),
+    ] = None,
     segments: Annotated[
         Path | None, typer.Option("--segments", metavar="BUNDLE", help="Tell rates by the segments of this bundle too.")
     ] = None,
@@ -80,7 +84,9 @@ def drivers(
         loaded = Bundle.load(segments)
         check_fits(loaded, opened)
         segmentation = segmentation_of(loaded)
-    asked = Asked(outcome, horizon, day, campaigns, randomised, tuple(exclude or ()), rows=rows, seed=seed)
+    asked = Asked(
+        outcome, horizon, day, campaigns, randomised, tuple(exclude or ()), tuple(lever or ()), rows=rows, seed=seed
+    )
     with progress_bar("Drivers") as progress:
         content = explain(opened, asked, progress, budget, segmentation)
     paths = write_report(content, out)

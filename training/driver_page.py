@@ -160,7 +160,7 @@ def _rates(rates: Sequence[Row]) -> str:
             said = "Shrunk rates; groups that are hidden or absent are empty."
             parts.append(f"<h3>By {escape(title)}</h3>{figure(plots.rate_map(told), said)}")
             continue
-        rows = []
+        rows, top = [], max([row["shrunk"][0] for row in told["rows"] if "shrunk" in row], default=1.0) or 1.0
         for row in sorted(told["rows"], key=lambda r: _place(told["by"][0], r["value"][0])):
             if row.get("hidden"):
                 rows.append((escape(row["value"][0]), HIDDEN, "", "", ""))
@@ -172,7 +172,7 @@ def _rates(rates: Sequence[Row]) -> str:
                     f"{row['rows']:,}",
                     f"{percent(own[0])} <span class='soft small'>({percent(own[1])} to {percent(own[2])})</span>",
                     percent(drawn[0]),
-                    bar(drawn[0], told["overall"]),
+                    bar(drawn[0] / top, min(told["overall"] / top, 1.0)),
                 )
             )
         heads = (title.capitalize(), "Rows", "Rate", "Shrunk", "")

@@ -1,6 +1,6 @@
 """What drives an outcome of a lake: models, comparisons and trials put together as one report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -13,6 +13,7 @@ from recsys.drivers.columns import Columns, Contrast, contrasts
 from recsys.drivers.effects import Effect, difference, observed
 from recsys.drivers.outcome import CONTEXT, Outcome, parse_outcome, parse_where
 from recsys.drivers.rates import rate_table
+from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig, define
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
@@ -47,6 +48,8 @@ class Asked:
     campaigns: str | None = None
     randomised: str | None = None
     exclude: tuple[str, ...] = ()
+    levers: tuple[str, ...] = ()
+    """Attributes that the bank can change, which is for a person to say."""
     days: int = 90
     """Window over which activity is counted."""
     rows: int = 20_000
@@ -60,6 +63,8 @@ def explain(
     """The content of the report. Raises ConfigError or DataError where the lake cannot answer."""
     outcome = parse_outcome(asked.outcome, lake, asked.horizon, asked.as_of)
     where, draw = parse_where(asked.campaigns, lake), Draw.parse(asked.randomised, lake)
+    if unknown := set(asked.levers) - {a.name for a in lake.attributes("customers")}:
+        raise ConfigError(f"--lever {min(unknown)}: customers has no such attribute")
     config = FeatureConfig(windows=(asked.days,), exclude=asked.exclude)
     units = gather(lake, outcome, where, config, memory, progress, segmentation, draw.attribute if draw else None)
     sample = units.sample(asked.rows)
@@ -83,7 +88,7 @@ def explain(
         "learned_from": len(sample),
         "seed": asked.seed,
         "validation": _validation(validated),
-        "drivers": table(found, columns, outcome.text),
+        "drivers": table(found, columns, outcome.text, asked.levers),
         "importances": [_importance(one, columns) for one in validated.importances],
         "curves": _curves(validated, columns, y, customer, asked.seed),
         "trials": {"used": [trial.name for trial in trials], "left_out": left, "drawn": asked.randomised},
@@ -172,30 +177,35 @@ def _curves(
     told = []
     for one in validated.importances[:CURVES]:
         values, own = columns.at(one.column), added[:, columns.names.index(one.column)]
-        words = columns.words.get(one.column)
-        points = []
-        for label, here in _bins(values, words, one.column in columns.flags):
-            if len(np.unique(customer[here])) >= FEWEST:
-                points.append({"at": label, "log_odds": rounded(float(own[here].mean())), "rows": int(here.sum())})
-        told.append({"column": one.column, "text": columns.text(one.column), "words": bool(words), "points": points})
+        words = columns.spoken_words(one.column)
+        points = [
+            {"at": label, "log_odds": rounded(float(own[here].mean())), "rows": int(here.sum())}
+            for label, here in _bins(values, words, columns.scale(one.column))
+            if len(np.unique(customer[here])) >= FEWEST
+        ]
+        if any(point["log_odds"] for point in points):
+            told.append(
+                {"column": one.column, "text": columns.text(one.column), "words": bool(words), "points": points}
+            )
     return told
 
 
-def _bins(values: np.ndarray, words: tuple[str, ...] | None, flag: bool) -> Iterator[tuple[Any, np.ndarray]]:
-    if words is not None:
+def _bins(values: np.ndarray, words: Sequence[str], scale: float) -> Iterator[tuple[Any, np.ndarray]]:
+    """Each value of a category, or each of few numbers, or about POINTS ranges of many; with the rows that have it."""
+    if words:
         for place, word in enumerate(words[:POINTS]):
             yield word, values == place
         return
     known = values[~np.isnan(values)]
-    edges = np.unique(known) if flag else np.unique(np.quantile(known, np.linspace(0, 1, POINTS + 1)))
     if len(np.unique(known)) <= POINTS:
         for value in np.unique(known):
-            yield rounded(float(value)), values == value
+            yield rounded(float(value) / scale), values == value
         return
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, POINTS + 1)))
     for place, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
         here = (values >= low) & ((values < high) if place < len(edges) - 2 else (values <= high))
         if here.any():
-            yield rounded(float(values[here].mean())), here
+            yield rounded(float(values[here].mean()) / scale), here
 
 
 def _rates(units: Units, outcome: Outcome, validated: Validated, draw: Draw | None) -> list[dict[str, Any]]:

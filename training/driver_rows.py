@@ -1,6 +1,6 @@
 """The driver table: for each driver what is predictive, what remains among customers alike, what chance has shown."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,18 +46,18 @@ class Found:
         return self.observed
 
 
-def table(found: Sequence[Found], columns: Columns, outcome: str) -> list[dict[str, Any]]:
+def table(found: Sequence[Found], columns: Columns, outcome: str, levers: Collection[str] = ()) -> list[dict[str, Any]]:
     """The rows as JSON: the clear ones by trust, then size; all are tested at once (Benjamini-Hochberg, 5 %)."""
     p = benjamini_hochberg(np.array([one.best.p for one in found], dtype=np.float64))
-    rows = [_row(one, columns, outcome, float(chance)) for one, chance in zip(found, p, strict=True)]
+    rows = [_row(one, columns, outcome, float(chance), levers) for one, chance in zip(found, p, strict=True)]
     order = {"randomised": 0, "adjusted": 1, "predictive": 2}
     return sorted(rows, key=lambda r: (r["direction"] == "unclear", order[r["tier"]], -abs(r["size"]), r["key"]))
 
 
-def _row(one: Found, columns: Columns, outcome: str, p: float) -> dict[str, Any]:
+def _row(one: Found, columns: Columns, outcome: str, p: float, levers: Collection[str]) -> dict[str, Any]:
     best = one.best
     sign = best.sign if p <= 0.05 else 0
-    advice = advise(columns, one.contrast, one.tier, sign, best.untreated, best.value, outcome, one.name)
+    advice = advise(columns, one.contrast, one.tier, sign, best.untreated, best.value, outcome, one.name, levers)
     text = one.name or columns.text(one.contrast.column)
     return {
         "key": one.contrast.key if not one.name else f"{one.contrast.key}@{one.name}",

@@ -1,5 +1,6 @@
 """What to try about a driver, and the figure that would show whether it worked."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from recsys.drivers.columns import HOLDS, Columns, Contrast
@@ -29,12 +30,15 @@ def advise(
     size: float,
     outcome: str,
     name: str = "",
+    levers: Collection[str] = (),
 ) -> Advice:
     """The proposal for a driver of which this is known: `sign` 1 raises, -1 lowers, 0 unclear; `rate` without it.
 
-    `name` is what it is called where it is not the whole column.
+    `name` is what it is called where it is not the whole column. `levers` are attributes that the bank can change.
     """
     approach, measure, lever = _play(columns, contrast, sign, name)
+    if contrast.column in levers:
+        approach, measure, lever = _lever(columns.text(contrast.column), contrast, sign)
     if sign == 0:
         return Advice(
             f"Nothing yet: no effect is shown. Look again when there is more data on {columns.text(contrast.column)}.",
@@ -72,17 +76,22 @@ def _play(columns: Columns, contrast: Contrast, sign: int, called: str) -> tuple
     if name.startswith(HOLDS):
         product = columns.text(name).removeprefix("holds ")
         who = f"customers who {'hold' if sign > 0 else 'do not hold'} {product}"
-        return f"Address {who} first; where it suits them, offer {product}.", f"Conversion rate of {who}", False
+        more = f"; offer {product} to others where it suits them" if sign > 0 else ""
+        return f"Address {who} first{more}.", f"Outcome rate of {who}", False
     if table == "contacts":
         if sign < 0:
             return "Contact less often: set a cap on contacts in 90 days.", "Outcome rate and opt-outs per 1,000", True
         return "Follow up sooner after the last contact, within consent.", "Outcome rate and opt-outs per 1,000", True
     if table == "interactions":
         way = "Bring customers to do this more" if sign > 0 else "Ask why these customers do this"
-        return f"{way} ({text}): a reminder in the app, a message after it.", f"Share of customers with {side}", True
+        return (
+            f"{way} ({text}): a reminder in the app, a message after it.",
+            f"Share of customers with {text} of {side}",
+            True,
+        )
     if table == "transactions":
         way = "Encourage" if sign > 0 else "Do not push"
-        return f"{way} this use ({text}), for example by a reward.", f"Share of customers with {side} in 90 days", True
+        return f"{way} this use ({text}), for example by a reward.", f"Share of customers with {text} of {side}", True
     if table in ("holdings", "accounts"):
         way = "Offer a next product that suits" if sign > 0 else "Ask customers with many products what they lack"
         return f"{way}.", "Products per customer", True
@@ -97,6 +106,17 @@ def _who(text: str, contrast: Contrast, sign: int) -> str:
     if contrast.above is None:
         return f"customers {'with' if sign > 0 else 'without'} {text}"
     return f"customers with {text} of {contrast.text if sign > 0 else contrast.against}"
+
+
+def _lever(text: str, contrast: Contrast, sign: int) -> tuple[str, str, bool]:
+    """An attribute that is the bank's to set, by the word of whoever asks."""
+    if contrast.level is not None:
+        way = f"Choose {text} {contrast.text} {'more' if sign > 0 else 'less'} often."
+    elif contrast.above is None:
+        way = f"{'Bring about' if sign > 0 else 'Avoid'} {text}."
+    else:
+        way = f"Bring {text} to {contrast.text if sign > 0 else contrast.against}."
+    return way, f"Outcome rate and cost per outcome by {text}", True
 
 
 def _contact(what: str, text: str, side: str, sign: int) -> tuple[str, str, bool]:

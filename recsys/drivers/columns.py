@@ -8,7 +8,7 @@ import polars as pl
 
 from recsys.drivers.outcome import CAMPAIGN, CONTEXT, LOOKED, LOOKS
 from recsys.features.definition import FeatureDefinition
-from recsys.segment_cards.labels import Labels, worded
+from recsys.segment_cards.labels import WHOLE_CURRENCIES, YEAR, Labels, worded
 from recsys.segment_cards.suppression import FEWEST
 
 PRODUCT = f"{CAMPAIGN}product_id"
@@ -85,6 +85,20 @@ class Columns:
         if name.startswith(CAMPAIGN):
             return f"the campaign's {self.labels.label(name.removeprefix(CAMPAIGN)).text}"
         return self.labels.label(name).full
+
+    def spoken_words(self, name: str) -> list[str]:
+        """What the values of a category, or the two of a flag, are called, by place; empty for a number."""
+        if name in self.flags:
+            return ["no", "yes"]
+        words = self.words.get(name, ())
+        return [self.labels.product(word) if name == PRODUCT else worded(word) for word in words]
+
+    def scale(self, name: str) -> float:
+        """How many of a number's stored units make one that people speak of: pence a pound, days a year."""
+        unit, currency = self.labels.label(name).unit, self.labels.currency
+        if unit in ("money", "trend"):
+            return 1.0 if currency is None or currency in WHOLE_CURRENCIES else 100.0
+        return YEAR if unit == "past" and self.labels.dated else 1.0
 
     def some(self, rows: np.ndarray) -> "Columns":
         """The same columns of some rows."""

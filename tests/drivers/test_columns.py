@@ -88,3 +88,6 @@ def test_advice_goes_no_further_than_what_is_known(columns: Columns) -> None:
     age = next(contrasts(columns, "age"))
     who = advise(columns, age, "adjusted", -1, 0.05, -0.02, "converted")
     assert not who.lever and "or less" in who.approach
+    town = next(contrasts(columns, "town"))
+    chosen = advise(columns, town, "adjusted", 1, 0.05, 0.02, "converted", levers=["town"])
+    assert chosen.lever and chosen.approach.startswith(f"Choose town {town.text} more often. Test it first")

@@ -146,6 +146,12 @@ def test_a_wrong_draw_is_refused(tmp_path: Path) -> None:
         explain(lake, Asked("bought", randomised="letter=no"), lambda *_: None)
 
 
+def test_a_lever_must_be_an_attribute(tmp_path: Path) -> None:
+    lake = write_lake(tmp_path / "lake", planted(300))
+    with pytest.raises(ConfigError, match="--lever price: customers has no such attribute"):
+        explain(lake, Asked("bought", levers=("price",)), lambda *_: None)
+
+
 def test_features_see_only_what_was_before_the_contact(small_bank: SmallBank, tmp_path: Path) -> None:
     lake = Lake.open(small_bank.lake)
     day = date(2023, 9, 1)
