@@ -39,6 +39,7 @@ demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score, re
 	$(call step,evaluate $$bundle --lake $(DEMO)/lake --json > $(DEMO)/evaluation.json)
 	$(call step,score $$bundle $(DEMO)/lake $(DEMO)/scores)
 	$(call step,segments report $$bundle --lake $(DEMO)/lake --out $(DEMO)/segments)
+	$(call step,churn report $$bundle --lake $(DEMO)/lake --out $(DEMO)/churn)
 	@echo; .venv/bin/recsys report $$(tail -n 1 $(DEMO)/train.txt) --lake $(DEMO)/lake --scores $(DEMO)/scores \
 		--evaluation $(DEMO)/evaluation.json
 	@echo "(in a shell where you said: source .venv/bin/activate)"

@@ -32,7 +32,7 @@ class OutcomeLeak:
 
     def __str__(self) -> str:
         return (
-            f"customers.{self.column}: alone tells who leaves (AUC {self.auc:.3f} on the training part, "
+            f"customers.{self.column}: alone tells who leaves (AUC {self.auc:.4f} on the training part, "
             f"{self.left:,} of {self.rows:,} left)"
         )
 

@@ -8,6 +8,8 @@ import pytest
 from recsys.churn.config import LeavingRule
 from recsys.churn.leaving import joined_later, leavings
 from recsys.errors import DataError
+from recsys.lake.store import Lake
+from tests.conftest import SmallBank
 
 CLOSED, QUIET = LeavingRule(accounts_closed=True), LeavingRule(inactive_days=30)
 DAY, END = date(2024, 1, 1), date(2024, 7, 1)
@@ -129,3 +131,15 @@ def test_who_joined_later_is_named_with_the_day() -> None:
     assert joined_later(tables, DAY).rows() == [("met", date(2024, 3, 1)), ("new", date(2024, 1, 1))]
     assert joined_later(tables, None).is_empty()
     assert joined_later(tables, date(2024, 1, 2))["customer_id"].to_list() == ["met"]
+
+
+def test_closed_accounts_tell_the_true_day_of_leaving_on_the_synthetic_bank(segmented_bank: SmallBank) -> None:
+    lake, day, end = Lake.open(segmented_bank.lake), date(2024, 1, 1), date(2025, 1, 1)
+    truth = pl.read_parquet(segmented_bank.lake.with_name("lake.truth") / "customers.parquet")
+    known = truth.select("customer_id", true=pl.when(pl.col("left") < end).then("left"))
+    found = leavings({name: lake.read(name) for name in lake.tables}, CLOSED, (day,), end)
+    both = found.join(known, on="customer_id")
+    assert both.height == found.height > 500 and both["left"].drop_nulls().len() > 40
+    assert both["left"].eq_missing(both["true"]).mean() > 0.99  # type: ignore[operator]
+    gone = truth.filter(pl.col("left") < day)["customer_id"]
+    assert not set(gone) & set(found["customer_id"])
