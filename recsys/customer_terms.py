@@ -25,10 +25,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Change:
-    """A count in a recent window beside what the days before it would lead one to expect."""
+    """A count in recent days beside what the days before them would lead one to expect."""
 
     feature: str
-    """Of the recent window."""
     count: float
     expected: float
     days: int
@@ -56,7 +55,7 @@ def in_words(group: str, row: Row, definition: FeatureDefinition, labels: Labels
 
 
 def changes(numbers: Sequence[str], row: Row, windows: Sequence[int]) -> list[Change]:
-    """Each count of the group in each recent window, beside its habit: the rate of the days before that window."""
+    """Each count of the group in each recent window, and in the days since the last, beside the rate before them."""
     known = row.get("accounts.oldest")
     longest = min(float(windows[-1]), max(float(known), 1.0)) if known is not None else float(windows[-1])
     found = []
@@ -66,6 +65,9 @@ def changes(numbers: Sequence[str], row: Row, windows: Sequence[int]) -> list[Ch
             continue
         whole = float(row[name] or 0.0)
         quiet = row.get(f"{stem.removesuffix('.count')}.recency")
+        if quiet is not None and 1 <= quiet < longest:
+            expected = whole / (longest - float(quiet)) * float(quiet)
+            found.append(Change(name, 0.0, expected, int(quiet), float(quiet)))
         for days in windows[:-1]:
             if days * 2 > longest:
                 continue

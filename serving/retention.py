@@ -178,8 +178,7 @@ def _reasons(asked: pl.DataFrame, reasoner: ChurnReasons | None, plan: Retention
     texts: list[list[str]] = [[] for _ in range(asked.height)]
     services = [SERVICE] * asked.height
     if reasoner is not None:
-        for i, each in enumerate(reasoner.reasons(asked, REASONS)):
-            strong = [reason for reason in each if reason.effect > 0]
+        for i, strong in enumerate(reasoner.reasons_for_leaving(asked, REASONS)):
             texts[i] = [reason.text for reason in strong]
             services[i] = next((plan.services[r.group] for r in strong if r.group in plan.services), SERVICE)
     return pl.DataFrame(

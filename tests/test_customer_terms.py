@@ -59,6 +59,15 @@ def test_silence_is_told_with_its_length_and_the_habit_before() -> None:
     assert _say("transactions", **cards) == "no card transactions for 30 days; before, about one a week"
 
 
+def test_a_silence_between_two_windows_is_told_by_its_own_length() -> None:
+    whole = _counts("transactions.count", 0, 0, 5, 39)
+    said = _say("transactions", **whole, **{"transactions.recency": 34.0})
+    assert said == "no transactions for 34 days; before, about one a week"
+    often = _counts("interactions.login.count", 0, 1, 3, 12)
+    said = _say("interactions.login", **often, **{"interactions.login.recency": 20.0})
+    assert said == "12 logins in 365 days, the last 20 days ago"
+
+
 def test_a_change_of_everything_is_told_rather_than_of_a_part() -> None:
     parts = _counts("transactions.channel.card.count", 0, 2, 60, 330)
     whole = _counts("transactions.count", 1, 4, 64, 340)

@@ -1,7 +1,8 @@
 """Why a customer is likely to leave, or to stay: Shapley values of what is known of them, in their own terms."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -65,19 +66,25 @@ class ChurnReasons:
         )
 
     def reasons(self, rows: pl.DataFrame, most: int = 3) -> list[list[ChurnReason]]:
-        """For each feature row up to `most` reasons, those that speak for leaving first, then against; each the
-        strongest first, ties by group."""
-        if not rows.height:
-            return []
-        found = self.values(self.churn.encoder.encode(rows)).values
+        """For each feature row up to `most` reasons for leaving or staying, the strongest first, ties by group."""
+        return [self._told(row, effects, most) for row, effects in self._effects(rows)]
+
+    def reasons_for_leaving(self, rows: pl.DataFrame, most: int = 3) -> list[list[ChurnReason]]:
+        """The same of those that speak for leaving alone; none where nothing does."""
+        return [self._told(row, effects.clip(0.0), most) for row, effects in self._effects(rows)]
+
+    def _effects(self, rows: pl.DataFrame) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+        """Each feature row with the effects of the groups [G]."""
+        if rows.height:
+            yield from zip(rows.iter_rows(named=True), self.values(self.churn.encoder.encode(rows)).values, strict=True)
+
+    def _told(self, row: dict[str, Any], effects: np.ndarray, most: int) -> list[ChurnReason]:
         names = [group.name for group in self.groups]
-        told = []
-        for row, effects in zip(rows.iter_rows(named=True), found, strict=True):
-            order = sorted(range(len(names)), key=lambda g: (effects[g] <= 0, -abs(effects[g]), names[g]))
-            kept = [g for g in order if effects[g] != 0][:most]
-            words = [in_words(names[g], row, self.churn.definition, self.labels) for g in kept]
-            told.append([ChurnReason(names[g], float(effects[g]), text) for g, text in zip(kept, words, strict=True)])
-        return told
+        order = sorted(np.flatnonzero(effects).tolist(), key=lambda g: (-abs(effects[g]), names[g]))[:most]
+        definition = self.churn.definition
+        return [
+            ChurnReason(names[g], float(effects[g]), in_words(names[g], row, definition, self.labels)) for g in order
+        ]
 
 
 def background_file(background: Background, products: Mapping[str, str], currency: str | None) -> dict[str, bytes]:

@@ -101,12 +101,15 @@ def test_reasons_are_those_that_were_planted_and_sum_to_the_log_odds(leaving_ban
     asked = {"customers": [{**base, "age": 79, "active": False}]}
     why = ask(answers, customer=asked)["reasons"]
     assert {reason["text"] for reason in why} == {"age 79", "active: no", "country DE"}
+    assert all(reason["effect"] > 0 for reason in why)
     assert [reason["effect"] for reason in why] == sorted((reason["effect"] for reason in why), reverse=True)
     stays = ask(answers, customer={"customers": [{**base, "age": 21, "active": True}]}, reasons=4)["reasons"]
     against = {reason["text"] for reason in stays if reason["effect"] < 0}
-    assert {"age 21", "active: yes"} <= against
+    assert {"age 21", "active: yes"} <= against and stays[0]["text"] in against
     assert answers.why is not None and answers.leaving is not None
     rows = answers._known("C00003").rows
+    leaving = answers.why.reasons_for_leaving(rows, 10)[0]
+    assert leaving == [reason for reason in answers.why.reasons(rows, 10)[0] if reason.effect > 0]
     arrays = answers.leaving.encoder.encode(rows)
     values = answers.why.values(arrays)
     assert values.base + values.values[0].sum() == pytest.approx(float(answers.leaving.run(arrays)[0][0]), abs=1e-5)
