@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="runs; the median counts (5)")
     options = parser.parse_args()
     lake = imported("cdnow", options.datasets, "cdnow", options.work)
-    bought = purchases_of(lake, 0, PurchaseConfig(), LAST)
+    bought = purchases_of(lake, 0, PurchaseConfig(), LAST).collect()
     results = {"cdnow": cdnow(bought), "million": million(options.customers, options.repeats)}
     results["gflops"], results["peak_mib"] = gflops(), peak_mib()
     write("value", "Lifetime value", text(results), results)

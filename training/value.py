@@ -10,6 +10,7 @@ import polars as pl
 
 from recsys.bootstrap import Interval
 from recsys.durable import rename
+from recsys.errors import DataError
 from recsys.lake.store import Lake
 from recsys.lifetime_value.config import ValueConfig
 from recsys.lifetime_value.holdout import deciles, normalised_gini
@@ -66,7 +67,10 @@ def write_purchase_value(
     Returns the two paths and the content. Raises DataError where there is nothing to learn from.
     """
     found = gather(lake, config.purchases, last, progress)
-    trained = fit_value(found.before, config.purchases, config.seed)
+    try:
+        trained = fit_value(found.before, config.purchases, config.seed)
+    except DataError as error:
+        raise DataError(f"{error} (up to {found.cut}, before the hold-out of {found.holdout_days} days)") from None
     judged = judge(found, trained, config)
     model = fit_value(found.known, config.purchases, config.seed)
     horizon = Horizon(config.horizon_days, config.discount)

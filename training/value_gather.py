@@ -54,8 +54,8 @@ def last_day(lake: Lake, as_of: date | None) -> date:
     return (as_of or lake.as_of) - timedelta(days=1)
 
 
-def purchases_of(lake: Lake, bucket: int, config: PurchaseConfig, last: date) -> pl.DataFrame:
-    """`customer_id`, `day`, `amount` (minor units, 0 or more) of the purchases of a bucket's customers.
+def purchases_of(lake: Lake, bucket: int, config: PurchaseConfig, last: date) -> pl.LazyFrame:
+    """`customer_id`, `day`, `amount` (minor units, 0 or more) of the purchases of a bucket's customers, not yet read.
 
     A joint account's purchases are those of its first holder by id, so that no money counts twice.
     """
@@ -78,45 +78,54 @@ def purchases_of(lake: Lake, bucket: int, config: PurchaseConfig, last: date) ->
         of_accounts = rows.filter(pl.col("account_id").is_not_null()).select("account_id", "day", "amount")
         joined = of_accounts.join(first, on="account_id").join(own, on="customer_id", how="semi")
         found.append(joined.select("customer_id", "day", "amount"))
-    return pl.concat(found).collect()
+    return pl.concat(found)
 
 
 def bucket_histories(lake: Lake, config: PurchaseConfig, last: date) -> Iterator[tuple[int, pl.DataFrame]]:
     """Each bucket with the histories of all its customers who bought."""
     for bucket in range(lake.buckets):
-        yield bucket, histories(purchases_of(lake, bucket, config, last), last)
+        yield bucket, histories(purchases_of(lake, bucket, config, last).collect(), last)
 
 
 def gather(lake: Lake, config: PurchaseConfig, last: date, progress: Progress) -> Gathered:
-    """Read a sample of the customers, one bucket at a time.
+    """Read a sample of the customers, the purchases of one bucket at a time.
 
     Raises ConfigError if the hold-out leaves too few days, DataError if nobody bought anything.
     """
+    first = _first_day(lake, config, last)
+    cut, days = _cut(first, last, config), (last - first).days + 1
     share = sample_share(lake, config.customers)
-    bought = []
+    known, before = [], []
+    starts, every = np.zeros(days, dtype=np.int64), np.zeros(days, dtype=np.int64)
     for bucket in range(lake.buckets):
         progress(bucket, lake.buckets, "buckets read")
-        rows = purchases_of(lake, bucket, config, last)
-        if share < 1:
-            ids = rows["customer_id"].unique()
-            rows = rows.filter(pl.col("customer_id").is_in(ids.filter(pl.Series(in_sample(ids, share))).implode()))
-        bought.append(rows.group_by("customer_id", "day").agg(pl.col("amount").sum()))
-    purchases = pl.concat(bought)
-    if purchases.is_empty():
-        raise DataError(f"{lake.path}: no purchase: no transaction {_meant(config)} up to {last}")
-    first = purchases["day"].min()
-    assert isinstance(first, date)
-    cut = _cut(first, last, config)
-    known, before = histories(purchases, last), histories(purchases, cut)
+        rows = purchases_of(lake, bucket, config, last).collect()
+        ids = rows["customer_id"].unique()
+        rows = rows.filter(pl.col("customer_id").is_in(ids.filter(pl.Series(in_sample(ids, share))).implode()))
+        bought = rows.group_by("customer_id", "day").agg(pl.col("amount").sum())
+        known.append(histories(bought, last))
+        before.append(_judged(histories(bought, cut), known[-1]))
+        starts += _daily(bought.group_by("customer_id").agg(pl.col("day").min())["day"], first, days)
+        every += _daily(bought["day"], first, days)
+    return Gathered(first, cut, last, pl.concat(known), pl.concat(before), starts, every - starts, share)
+
+
+def _judged(before: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """The histories of the calibration with what the same customers did after it."""
     after = known.select("customer_id", pl.col("frequency").alias("later"), pl.col("spend").alias("later_spend"))
-    before = before.join(after, on="customer_id", how="left", maintain_order="left").with_columns(
-        pl.col("later") - pl.col("frequency"), pl.col("later_spend") - pl.col("spend")
+    joined = before.join(after, on="customer_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("later") - pl.col("frequency"), pl.col("later_spend") - pl.col("spend"))
+
+
+def _first_day(lake: Lake, config: PurchaseConfig, last: date) -> date:
+    days = pl.collect_all(
+        [purchases_of(lake, bucket, config, last).select(pl.col("day").min()) for bucket in range(lake.buckets)]
     )
-    began = purchases.group_by("customer_id").agg(pl.col("day").min())["day"]
-    days = (last - first).days + 1
-    every = _daily(purchases["day"], first, days)
-    starts = _daily(began, first, days)
-    return Gathered(first, cut, last, known, before, starts, every - starts, share)
+    first = pl.concat(days)["day"].min()
+    if first is None:
+        raise DataError(f"{lake.path}: no purchase: no transaction {_meant(config)} up to {last}")
+    assert isinstance(first, date)
+    return first
 
 
 def _daily(days: pl.Series, first: date, count: int) -> np.ndarray:

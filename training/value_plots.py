@@ -26,7 +26,8 @@ def pictures_of(
     drawn = {"alive": alive(model, found)}
     if found.known.height >= 10 * FEWEST:
         drawn["tracking"] = tracking(found, trained)
-        drawn["gains"] = gains(judged)
+        if judged.actual.sum() > 0:
+            drawn["gains"] = gains(judged)
     for name in ("purchases", "money"):
         parts = content["holdout"].get(name, {}).get("deciles", [])
         if len(parts) > 1:
@@ -108,16 +109,15 @@ def alive(model: ValueModel, found: Gathered) -> str:
 def gains(judged: "Judged") -> str:
     """Share of what the hold-out brought that the best so many customers brought, by three orders."""
     figure, axes = one_plot(7, 3.8)
-    if judged.actual.sum() > 0:
-        for values, colour, label in (
-            (judged.actual, REAL, "the right order"),
-            (judged.predicted, MODEL, "the model's"),
-            (judged.pace, PACE, "own pace so far"),
-        ):
-            brought = np.concatenate([[0.0], np.cumsum(judged.actual[np.argsort(-values, kind="stable")])])
-            across = np.linspace(0, 1, POINTS)
-            curve = np.interp(across, np.linspace(0, 1, len(brought)), brought / brought[-1])
-            axes.plot(across, curve, color=colour, lw=1.8, label=label)
+    for values, colour, label in (
+        (judged.actual, REAL, "the right order"),
+        (judged.predicted, MODEL, "the model's"),
+        (judged.pace, PACE, "own pace so far"),
+    ):
+        brought = np.concatenate([[0.0], np.cumsum(judged.actual[np.argsort(-values, kind="stable")])])
+        across = np.linspace(0, 1, POINTS)
+        curve = np.interp(across, np.linspace(0, 1, len(brought)), brought / brought[-1])
+        axes.plot(across, curve, color=colour, lw=1.8, label=label)
     axes.plot([0, 1], [0, 1], color=INK, lw=0.8, linestyle="--", alpha=0.6)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))

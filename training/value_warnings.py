@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+FAR = 1.1
+"""The factor by which a prediction without an interval may be wrong before it is said."""
 EARLY = 0.5
 """Share of customers who first bought in the first 30 days, from which the file may begin in the middle of things."""
 
@@ -23,7 +25,8 @@ def _parameters(content: Mapping[str, Any]) -> list[str]:
     fitted = content["parameters"]["all days"]
     if any(value["low"] is None for value in fitted["bg_nbd"]["values"].values()):
         said.append(
-            "The data do not determine all parameters of BG/NBD: no interval can be given for them, nor for the totals."
+            "The data do not determine all parameters of BG/NBD: no interval can be given for these, and perhaps none "
+            "for the totals."
         )
     if fitted["gamma_gamma"] is None:
         said.append(
@@ -36,11 +39,14 @@ def _parameters(content: Mapping[str, Any]) -> list[str]:
 def _holdout(judged: Mapping[str, Any]) -> list[str]:
     said = []
     total, real = judged["total"], judged["purchases"]["actual"]
-    if total and total["low"] is not None and not total["low"] <= real <= total["high"]:
+    told = total["low"] is not None
+    low, high = (total["low"], total["high"]) if told else (real / FAR, real * FAR)
+    if not low <= (real if told else total["value"]) <= high:
+        span = f" ({low:,.0f} to {high:,.0f})" if told else ""
         said.append(
-            f"On the last {judged['days']} days the model expected {total['value']:,.0f} purchases "
-            f"({total['low']:,.0f} to {total['high']:,.0f}) and there were {real:,.0f}. Something has changed over "
-            "time that the model does not know, such as a season or a campaign; its intervals are too narrow for that."
+            f"On the last {judged['days']} days the model expected {total['value']:,.0f} purchases{span} and there were "
+            f"{real:,.0f}. Something has changed over time that the model does not know, such as a season or a "
+            "campaign; its intervals are too narrow for that."
         )
     for name, what in (("purchases", "purchases"), ("money", "money spent")):
         entry = judged.get(name)

@@ -12,6 +12,8 @@ Z = 1.959963984540054
 """Two-sided 95 %."""
 BOUND = 12.0
 """Logarithms of parameters stay within ± this; one that ends there is not determined by the data."""
+WIDEST = 1e6
+"""An interval that reaches further than this factor from the value is none."""
 STEP = 1e-4
 """Step in logarithms by which the gradient is differenced."""
 
@@ -37,9 +39,12 @@ class Fitted:
         return bool(np.isfinite(self.covariance).all())
 
     def intervals(self) -> list[tuple[str, float, float, float]]:
-        """Name, value and 95 % interval of each parameter: Wald's on the logarithm, so that it stays positive."""
-        with np.errstate(over="ignore"):
-            width = np.exp(Z * np.sqrt(np.diag(self.covariance)))
+        """Name, value and 95 % interval of each parameter: Wald's on the logarithm, so that it stays positive.
+
+        NaN where the data do not tell the parameter to within a factor of `WIDEST`.
+        """
+        wide = Z * np.sqrt(np.diag(self.covariance))
+        width = np.exp(np.where(wide < np.log(WIDEST), wide, np.nan))
         return [
             (name, float(value), float(value / w), float(value * w))
             for name, value, w in zip(self.names, self.values, width, strict=True)

@@ -144,7 +144,7 @@ def total(model: ValueModel, known: pl.DataFrame, horizon: Horizon, column: str,
     future = _futures(model, sample, expected(model, sample, horizon), length, 60, np.random.default_rng(seed))
     chance = future[0 if column == "purchases" else 1].var(axis=1, ddof=1).mean() * known.height
     half = Z * float(np.sqrt(variance + chance))
-    return Interval(at, at - half, at + half)
+    return Interval(at, max(at - half, 0.0), at + half)
 
 
 def _total(model: ValueModel, groups: pl.DataFrame, horizon: Horizon, column: str) -> float | None:

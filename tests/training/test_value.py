@@ -1,9 +1,10 @@
 """`recsys value`: published figures from a lake, a row for every customer, and refusals that say what is wrong."""
 
 import json
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -74,7 +75,7 @@ def test_invoices_of_a_wholesaler_are_purchases_but_credit_notes_are_not(dataset
     back = every.filter(pl.col("category") == "credit_note")
     assert (back["amount"] >= 0).all() and (every.filter(pl.col("category") == "purchase")["amount"] <= 0).all()
     config = PurchaseConfig(categories=("purchase",))
-    bought = pl.concat([purchases_of(lake, b, config, date(2010, 12, 9)) for b in range(lake.buckets)])
+    bought = pl.concat([purchases_of(lake, b, config, date(2010, 12, 9)).collect() for b in range(lake.buckets)])
     assert bought["amount"].sum() == -every.filter(pl.col("category") == "purchase")["amount"].sum()
 
 
@@ -97,7 +98,7 @@ def test_a_joint_account_buys_once(tmp_path: Path) -> None:
 
     def bought(**asked: object) -> list[tuple[str, int]]:
         config = PurchaseConfig.model_validate(asked)
-        rows = [purchases_of(lake, b, config, date(2024, 1, 4)) for b in range(lake.buckets)]
+        rows = [purchases_of(lake, b, config, date(2024, 1, 4)).collect() for b in range(lake.buckets)]
         return pl.concat(rows).sort("day").select("customer_id", "amount").rows()
 
     assert bought() == [("C1", 10), ("C1", 20), ("C3", 40)]
@@ -140,3 +141,42 @@ def test_what_cannot_be_valued_is_refused(
             main(["value", str(small_bank.lake), "--out", str(tmp_path / "out"), *words])
         assert left.value.code == 2 and message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def shop(path: Path, bought: list[tuple[int, int, int]]) -> Path:
+    """A lake of purchases: customer, day, amount."""
+    rows = [
+        (f"e{k}", f"C{who}", datetime(2024, 1, 1) + timedelta(days=day), -amount)
+        for k, (who, day, amount) in enumerate(bought)
+    ]
+    with LakeWriter(path, buckets=2, until=date(2024, 12, 31)) as writer:
+        writer.append("customers", pl.DataFrame({"customer_id": sorted({row[1] for row in rows})}))
+        columns = ["event_id", "customer_id", "at", "amount"]
+        writer.append("transactions", pl.DataFrame(rows, schema=columns, orient="row"))
+    return path
+
+
+def test_where_nothing_followed_and_little_is_known_the_page_says_so(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    once = [(who, int(day), int(rng.integers(1, 999))) for who in range(120) for day in rng.integers(0, 100, 3)]
+    lake = shop(tmp_path / "lake", once)
+    called("value", str(lake), "--out", str(tmp_path / "out"), "--as-of", "2024-09-01", "--set", "purchases.draws=40")
+    content = json.loads((tmp_path / "out" / "value.json").read_text())
+    assert content["holdout"]["purchases"]["actual"] == 0 and content["holdout"]["purchases"]["gini"] == {}
+    assert content["warnings"]
+    page = (tmp_path / "out" / "value.html").read_text()
+    assert "not known" in page and "nan" not in page.lower()
+    few = shop(tmp_path / "few", [(who, int(day), 500) for who in range(12) for day in rng.integers(0, 200, 4)])
+    called("value", str(few), "--out", str(tmp_path / "few-out"), "--set", "purchases.draws=40")
+    told = json.loads((tmp_path / "few-out" / "value.json").read_text())
+    assert told["parameters"]["all days"]["gamma_gamma"] is None
+    assert any("Purchases are told, value is not" in warning for warning in told["warnings"])
+
+
+def test_a_hold_out_that_leaves_nothing_to_learn_from_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lake = shop(tmp_path / "lake", [(who, day, 50) for who in range(50) for day in (0, 300)])
+    with pytest.raises(SystemExit) as left:
+        main(["value", str(lake), "--out", str(tmp_path / "out")])
+    assert left.value.code == 1 and "up to 2024-07-19, before the hold-out of 100 days" in capsys.readouterr().err
