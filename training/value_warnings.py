@@ -44,8 +44,8 @@ def _holdout(judged: Mapping[str, Any]) -> list[str]:
     if not low <= (real if told else total["value"]) <= high:
         span = f" ({low:,.0f} to {high:,.0f})" if told else ""
         said.append(
-            f"On the last {judged['days']} days the model expected {total['value']:,.0f} purchases{span} and there were "
-            f"{real:,.0f}. Something has changed over time that the model does not know, such as a season or a "
+            f"On the last {judged['days']} days the model expected {total['value']:,.0f} purchases{span} and there "
+            f"were {real:,.0f}. Something has changed over time that the model does not know, such as a season or a "
             "campaign; its intervals are too narrow for that."
         )
     for name, what in (("purchases", "purchases"), ("money", "money spent")):
