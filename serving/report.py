@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from recsys.bundle import Bundle, Segmentation
+from recsys.bundle import Bundle, Churn, Segmentation
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
@@ -25,6 +25,8 @@ METRICS_FILE = "report/metrics.json"
 OURS = "two_tower"
 NAMES = ("name", "product_name", "title", "label", "description")
 """Product attributes that name a product to a person, the best first."""
+PATHS = {"recommender": "recommend", "segments": "segment", "churn": "churn"}
+"""Part of a bundle → path of the service that answers from it."""
 CUSTOMERS = 3
 PLAIN_WIDTH = 120
 
@@ -45,6 +47,7 @@ def print_report(
     console = console or _console()
     _heading(console, bundle, lake)
     _segments(console, bundle)
+    _leaving(console, bundle)
     if evaluation:
         _quality(console, _read_evaluation(evaluation))
     if lake and scores:
@@ -97,6 +100,24 @@ def _segments(console: Console, bundle: Bundle) -> None:
     for entry in known.segments:
         table.add_row(entry.id, entry.name, f"{entry.share:.1%}")
     console.print(table)
+    console.print()
+
+
+def _leaving(console: Console, bundle: Bundle) -> None:
+    churn = Churn.of(bundle)
+    if churn is None:
+        return
+    about = churn.about
+    within = f" within {about.horizon_months} months" if about.horizon_months else ""
+    title = f"Who leaves{within}: models on customers that they were not fitted on"
+    table = _table(console, title, ["model", "AUC", "PR AUC", "Brier"])
+    for name, found in about.models.get("candidates", {}).items():
+        table.add_row(name, *(f"{found[measure]:.3f}" for measure in ("auc", "pr_auc", "brier")))
+    console.print(table)
+    tiers = ", ".join(f"{tier.name} from {tier.probability:.1%}" for tier in about.tiers)
+    by = "costs" if about.threshold.by == "costs" else "the best F1"
+    act = f"Act from {about.threshold.probability:.1%} on, by {by}. Tiers: {tiers}."
+    console.print(f"{about.base_rate:.1%} of training left. {act}", soft_wrap=True)
     console.print()
 
 
@@ -212,13 +233,17 @@ def _next(console: Console, bundle: Bundle, lake: str | None, evaluation: Path |
     if "segments" in parts:
         commands.append(f"recsys segments report {path} --lake {where} --out OUT")
         commands.append(f"recsys segments assign {path} --lake {where} --out OUT")
-    if recommends or "segments" in parts:
+    if "churn" in parts:
+        commands.append(f"recsys churn report {path} --lake {where} --out OUT")
+        commands.append(f"recsys churn score {path} {where} OUT")
+    answered = [name for part, name in PATHS.items() if part in parts]
+    if answered:
         commands.append(f"recsys serve {path} --lake {where}")
         customer = "CUSTOMER"
         if scores and (scores / MANIFEST).exists():
             customer = _choose(scores, json.loads((scores / MANIFEST).read_text())["buckets"])["customer_id"][0]
         question = {"customer_id": customer, "k": 3} if recommends else {"customer_id": customer}
-        url = f"http://127.0.0.1:3000/{'recommend' if recommends else 'segment'}"
+        url = f"http://127.0.0.1:3000/{answered[0]}"
         body = shlex.quote(json.dumps(question, ensure_ascii=False))
         commands.append(f"curl -s {url} -H 'Content-Type: application/json' -d {body}")
     console.print("Next:")

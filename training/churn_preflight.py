@@ -6,7 +6,7 @@ from datetime import date
 import polars as pl
 
 from recsys.churn.config import ChurnConfig
-from recsys.churn.labels import Label, check_outcomes, churn_examples, find_label
+from recsys.churn.labels import Label, check_outcomes, check_reach, churn_examples, find_label
 from recsys.churn.splits import churn_days
 from recsys.features.definition import FeatureDefinition
 from recsys.features.examples import Part
@@ -35,6 +35,7 @@ def churn_lines(
     outcomes, or a column that is not `trusted` tells the outcome by itself.
     """
     label, days = find_label(lake, config), churn_days(config, until)
+    check_reach(lake, config, days)
     examples, left = dict.fromkeys(parts, 0), dict.fromkeys(parts, 0)
     learning: list[pl.DataFrame] = []
     for tables in sampled(copies(len(days["train"]), 1.0)):

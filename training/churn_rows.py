@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from recsys.churn.config import ChurnConfig
-from recsys.churn.labels import Label, check_outcomes, churn_examples, find_label
+from recsys.churn.labels import Label, check_outcomes, check_reach, churn_examples, find_label
 from recsys.churn.splits import churn_days
 from recsys.durable import rename
 from recsys.features.definition import FeatureDefinition
@@ -66,6 +66,7 @@ def prepare_churn(
     that is not `trusted` tells the outcome by itself.
     """
     label, days = find_label(reader.lake, config), churn_days(config, until)
+    check_reach(reader.lake, config, days)
     done = work / DONE
     if not done.exists():
         shutil.rmtree(work, ignore_errors=True)

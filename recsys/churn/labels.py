@@ -13,6 +13,7 @@ from recsys.errors import ConfigError, DataError
 from recsys.features.examples import Part, scoring_examples
 from recsys.features.features import EXAMPLE
 from recsys.lake.buckets import stable_hashes
+from recsys.lake.coverage import first_day
 from recsys.lake.store import Lake
 
 CHURN: dict[str, pl.DataType] = {**EXAMPLE, "outcome": pl.Int8(), "left": pl.Date()}
@@ -59,6 +60,21 @@ def find_label(lake: Lake, config: ChurnConfig) -> Label | None:
             "role label in the catalog"
         )
     return Label(name, _positive(lake, name, config.positive))
+
+
+def check_reach(lake: Lake, config: ChurnConfig, days: Mapping[Part, Sequence[date | None]]) -> None:
+    """DataError if a rule's first training day lies before the first that the lake tells of.
+
+    Who had left by then was never written down, so that of such a day only those would be seen who stayed.
+    """
+    first, earliest = first_day(lake), min((day for day in days["train"] if day is not None), default=None)
+    if config.rule is None or first is None or earliest is None or earliest > first:
+        return
+    raise DataError(
+        f"churn.snapshots: training would see customers from {earliest}, and the lake tells of nothing before {first}; "
+        f"its {config.snapshots} days and three horizons of {config.horizon_months} months must lie after it: lower "
+        "churn.snapshots, or shorten churn.horizon_months"
+    )
 
 
 def churn_examples(

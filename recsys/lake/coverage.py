@@ -32,3 +32,13 @@ def stopped_tables(lake: Lake) -> list[str]:
         for name, (day, days) in ends.items()
         if days > STOPPED_DAYS
     ]
+
+
+def first_day(lake: Lake) -> date | None:
+    """The first day that the lake tells of: of transactions and balances, else of interactions, which may be older."""
+    for names in (("transactions", "balances"), ("interactions",)):
+        named = [name for name in names if name in lake.tables and "at" in lake.tables[name].columns]
+        found = [f.item() for f in pl.collect_all([lake.scan(name).select(pl.col("at").min()) for name in named])]
+        if known := [moment.date() for moment in found if moment is not None]:
+            return min(known)
+    return None

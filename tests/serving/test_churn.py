@@ -1,5 +1,6 @@
 """Who will leave, asked over HTTP and in a batch: the same answers, and clear ones where there is none to give."""
 
+import io
 import json
 from datetime import date
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from rich.console import Console
 
 from recsys.bundle import Bundle, Churn
 from recsys.churn.config import LeavingRule
@@ -15,6 +17,7 @@ from recsys.errors import BundleError
 from recsys.lake.store import Lake, LakeWriter
 from serving.answers import Answers
 from serving.churn import COLUMNS, score_churn
+from serving.report import print_report
 from serving.request import BadRequest
 from tests.churn.customers import customers, leaving_config, write_lake
 from tests.churn.test_leaving import bank
@@ -237,3 +240,12 @@ def test_altered_tiers_are_refused(leaving_bank: SmallBank, tmp_path: Path) -> N
     other = write_bundle(tmp_path, "other", parts, lake=lake, feature_hash=hashed, seconds={})
     with pytest.raises(BundleError, match="about.json: tiers do not go down"):
         Churn.of(other)
+
+
+def test_the_end_report_says_who_leaves_and_what_to_try_next(leaving_bank: SmallBank) -> None:
+    text = io.StringIO()
+    print_report(leaving_bank.bundle, str(leaving_bank.lake), None, None, Console(file=text, width=120))
+    said = text.getvalue()
+    assert "Who leaves" in said and "logistic" in said and "Tiers: high from" in said
+    assert f"recsys churn report {leaving_bank.bundle} --lake {leaving_bank.lake} --out OUT" in said
+    assert "http://127.0.0.1:3000/churn" in said
