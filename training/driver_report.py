@@ -63,6 +63,8 @@ def explain(
     """The content of the report. Raises ConfigError or DataError where the lake cannot answer."""
     outcome = parse_outcome(asked.outcome, lake, asked.horizon, asked.as_of)
     where, draw = parse_where(asked.campaigns, lake), Draw.parse(asked.randomised, lake)
+    if where and outcome.kind != "contact":
+        raise ConfigError(f"--campaigns: {outcome.text} is no outcome of contacts, so it belongs to no campaign")
     if unknown := set(asked.levers) - {a.name for a in lake.attributes("customers")}:
         raise ConfigError(f"--lever {min(unknown)}: customers has no such attribute")
     config = FeatureConfig(windows=(asked.days,), exclude=asked.exclude)

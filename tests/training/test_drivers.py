@@ -16,12 +16,15 @@ from recsys.errors import ConfigError, DataError
 from recsys.features.definition import FeatureConfig
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
+from recsys.lake.catalog import import_catalog
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Attribute, Lake, LakeWriter
+from recsys.shipped import shipped
 from tests.conftest import SmallBank, called
-from training import driver_models
+from training import driver_models, driver_report
 from training.driver_data import gather
 from training.driver_report import Asked, explain, write_report
+from training.driver_trials import Draw, shown_by_draw
 
 ATTRIBUTES = (
     Attribute("need", "feature", "number"),
@@ -70,6 +73,7 @@ def quick() -> Any:
     patch.setattr(driver_models, "SPLITS", 5)
     patch.setattr(driver_models, "GLASS_ROUNDS", 60)
     patch.setattr(driver_models, "BLACK_ROUNDS", 60)
+    patch.setattr(driver_report, "ADJUSTED", 5)
     yield
     patch.undo()
 
@@ -152,6 +156,12 @@ def test_a_lever_must_be_an_attribute(tmp_path: Path) -> None:
         explain(lake, Asked("bought", levers=("price",)), lambda *_: None)
 
 
+def test_only_contacts_belong_to_campaigns(small_bank: SmallBank) -> None:
+    asked = Asked("interactions.login", campaigns="objective=sale")
+    with pytest.raises(ConfigError, match="--campaigns: login within 30 days of 2024-12-02 is no outcome of contacts"):
+        explain(Lake.open(small_bank.lake), asked, lambda *_: None)
+
+
 def test_features_see_only_what_was_before_the_contact(small_bank: SmallBank, tmp_path: Path) -> None:
     lake = Lake.open(small_bank.lake)
     day = date(2023, 9, 1)
@@ -184,6 +194,18 @@ def test_command_on_a_bank(small_bank: SmallBank, quick: None, tmp_path: Path) -
     sms = next(row for row in by[("channel",)]["rows"] if row["value"] == ["sms"])
     assert sms["rate"][1] < 0.8 < sms["rate"][2] + 0.05 and content["drivers"][0]["column"] == "contact.channel"
     assert not any(word in json.dumps(content) for word in ("C00000", "customer_id"))
+
+
+def test_hillstroms_emails(datasets: Path, tmp_path: Path) -> None:
+    lake = import_catalog(shipped("catalog", "hillstrom"), tmp_path / "lake", datasets / "hillstrom")
+    units = gather(lake, Outcome("column", "visited"), None, FeatureConfig(), MEMORY, lambda *_: None, None, "email")
+    shown = {one.contrast.level: one for one in shown_by_draw(units, Draw("email", "No E-Mail"), units.columns)}
+    rates = {"Mens E-Mail": 0.18276 - 0.10617, "Womens E-Mail": 0.15140 - 0.10617}
+    for arm, plain in rates.items():
+        assert shown[arm].observed.value == pytest.approx(plain, abs=1e-4)
+        assert shown[arm].effect.value == pytest.approx(plain, abs=1e-3) and shown[arm].effect.sign == 1
+        width, before = (one.high - one.low for one in (shown[arm].effect, shown[arm].observed))
+        assert width < before, "what was known before makes the interval narrower"
 
 
 def test_a_contact_has_the_segment_of_its_day(segmented_bank: SmallBank) -> None:
