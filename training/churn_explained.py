@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 from recsys.bundle.churn import Churn
-from recsys.feature_groups import LEAST, background, feature_groups
+from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.suppression import FEWEST
-from recsys.shapley import importance, shapley
+from recsys.shapley import importance
 
 EXPLAINED = 400
 """Customers whose log-odds are attributed to groups of features."""
@@ -24,18 +24,15 @@ GRID = 15
 
 
 def importance_table(churn: Churn, rows: pl.DataFrame, seed: int) -> list[dict[str, Any]]:
-    """Mean size of each group's Shapley value on the log-odds over a sample of rows, with intervals of size and place.
+    """Mean size of the reasons that `/churn` gives, by group, over a sample of rows, with intervals of size and place.
 
-    What is compared with are typical customers of bands of risk, made of these rows. Empty for too few rows.
+    Empty for a bundle that keeps nothing to measure reasons against.
     """
-    if rows.height < LEAST:
+    why = ChurnReasons.of(churn)
+    if why is None:
         return []
-    arrays = _read(churn, rows)
-    typical = background(arrays, churn.run(arrays)[0]).arrays()
-    some = {name: values[_sample(rows.height, EXPLAINED, seed)] for name, values in arrays.items()}
-    groups = feature_groups(churn.encoder, churn.about.arrays)
-    found = shapley(lambda asked: churn.run(asked)[0], some, typical, groups, rounds=1, seed=seed)
-    return [dict(entry) for entry in importance(found.values, [group.name for group in groups], seed=seed)]
+    found = why.values(churn.encoder.encode(rows[_sample(rows.height, EXPLAINED, seed)]), rounds=1)
+    return [dict(entry) for entry in importance(found.values, [group.name for group in why.groups], seed=seed)]
 
 
 def dependence(churn: Churn, rows: pl.DataFrame, labels: Labels, seed: int) -> list[dict[str, Any]]:
@@ -86,11 +83,6 @@ def _grid(values: pl.Series) -> list[Any]:
         return sorted(counts[values.name].to_list())
     quantiles = np.quantile(known.to_numpy(), np.linspace(0.02, 0.98, GRID))
     return sorted({float(f"{value:.4g}") for value in quantiles})
-
-
-def _read(churn: Churn, rows: pl.DataFrame) -> dict[str, np.ndarray]:
-    arrays = churn.encoder.encode(rows)
-    return {name: arrays[name] for name in churn.about.arrays}
 
 
 def _sample(rows: int, most: int, seed: int) -> np.ndarray:
