@@ -117,7 +117,7 @@ class Inputs:
 
 def _columns(values: Tensor, places: tuple[int, ...]) -> Tensor:
     whole = places == tuple(range(values.shape[1]))
-    return values if whole else values[:, torch.tensor(places, device=values.device)]
+    return values if whole else values.index_select(1, torch.tensor(places, device=values.device))
 
 
 def bin_edges(numbers: np.ndarray, missing: np.ndarray, bins: int) -> np.ndarray:

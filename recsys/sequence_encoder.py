@@ -55,7 +55,7 @@ class SequenceEncoder(nn.Module):
     def forward(self, arrays: dict[str, Tensor]) -> Tensor:
         """history, history_kind, history_age int32 [N, L] → [N, dim]."""
         vector = self.out(self.block(self.pooling(arrays, self.products.weight)))
-        squares = (vector * vector) @ torch.ones_like(vector[:1]).T
+        squares = (vector * vector) @ vector.new_ones(vector.shape[1], 1)
         return vector / (squares + 1e-12).sqrt()
 
     def loss(self, arrays: dict[str, Tensor], generator: torch.Generator | None = None) -> Tensor:

@@ -255,8 +255,8 @@ class Attributes(nn.Module):
         """int32 [N, K], 0 for none → [N, dim]; as matrix products for the exported graph, faster in training."""
         if self.training:
             return nn.functional.embedding_bag(tags, table.weight, mode="mean", padding_idx=0)
-        present = (tags != 0).to(table.weight.dtype)[:, None, :]
-        count = present @ torch.ones_like(present).transpose(1, 2)
+        present = tags.clamp(max=1).to(table.weight.dtype)[:, None, :]
+        count = present @ torch.ones(tags.shape[1], 1, dtype=present.dtype, device=present.device)
         return (present @ table(tags) / count.clamp(min=1.0)).flatten(1)
 
 
@@ -301,7 +301,13 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, dim] → [N, dim]."""
-        return x + self.narrow(self.dropout(nn.functional.gelu(self.widen(self.norm(x)))))
+        return x + self.narrow(self.dropout(self._active(self.widen(self.norm(x)))))
+
+    def _active(self, wide: Tensor) -> Tensor:
+        """The Gaussian error linear unit; for the exported graph in the form that ONNX Runtime joins into one step."""
+        if self.training:
+            return nn.functional.gelu(wide)
+        return wide * (torch.erf(wide / math.sqrt(2.0)) + 1.0) * 0.5
 
 
 def _normalise(vector: Tensor) -> Tensor:

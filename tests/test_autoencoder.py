@@ -12,7 +12,8 @@ from recsys.autoencoder import Autoencoder, AutoencoderConfig, Inputs, bin_edges
 from recsys.embedding import Embedding
 from recsys.errors import DataError
 from recsys.features.definition import Column, FeatureDefinition
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 
 ROWS = 400
 SMALL = AutoencoderConfig(dim=2, hidden=16, dropout=0.0)

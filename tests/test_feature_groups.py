@@ -6,7 +6,7 @@ import pytest
 
 from recsys.errors import DataError
 from recsys.feature_groups import LEAST, PRODUCTS, background, feature_groups
-from recsys.features.encoder import EncoderState
+from recsys.features.encoder_state import EncoderState
 from recsys.features.features import features
 from recsys.features.invent import invent
 from recsys.shapley import shapley

@@ -15,8 +15,8 @@ from recsys.calibration import BINS, expected_calibration_error, mass_bins, reli
 from recsys.errors import DataError
 from recsys.features.adoption_examples import adoption_cuts, adoption_examples, labels_end
 from recsys.features.examples import last_day
-from recsys.features.features import EXAMPLE
 from recsys.features.holdings import holdings, seen_interactions
+from recsys.features.view import View
 from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
@@ -189,7 +189,6 @@ def _validation_holdings(lake: Lake, config: Config) -> Iterator[pl.DataFrame]:
     for bucket in range(lake.buckets):
         tables = lake.bucket(bucket)
         examples = adoption_examples(tables, horizons, cuts["validation"], labels_end(cuts, "validation", until))
-        asked = examples.select(EXAMPLE.keys()).with_row_index("row")
-        rows = asked.select("row").with_columns(examples["targets"], examples["intervals"])
-        held = holdings(seen_interactions(tables, asked))
+        rows = examples.select("targets", "intervals").with_row_index("row")
+        held = holdings(seen_interactions(View(tables, examples)))
         yield rows.join(held, on="row", how="left", maintain_order="left")

@@ -15,7 +15,8 @@ from recsys.churn.labels import Label, check_outcomes, check_reach, churn_exampl
 from recsys.churn.splits import churn_days
 from recsys.durable import rename
 from recsys.features.definition import FeatureDefinition
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import Part
 from recsys.features.features import features
 from recsys.lake.buckets import stable_hashes

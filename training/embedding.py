@@ -20,7 +20,8 @@ from recsys.durable import rename
 from recsys.embedding import Embedding
 from recsys.errors import ConfigError, DataError
 from recsys.features.definition import FeatureDefinition
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader, joined, sample_share

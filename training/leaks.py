@@ -8,9 +8,10 @@ import polars as pl
 from scipy.stats import rankdata
 
 from recsys.features.definition import Column, FeatureDefinition
-from recsys.features.features import EXAMPLE
+from recsys.features.features import columns
 from recsys.features.holdings import holdings, seen_interactions
 from recsys.features.profile import profile
+from recsys.features.view import View
 from recsys.lake.buckets import stable_hashes
 from recsys.lake.store import Lake
 
@@ -45,12 +46,11 @@ def leak_rows(
     tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definition: FeatureDefinition
 ) -> pl.DataFrame:
     """What `find_leaks` reads, for the examples of one bucket: `customer_id`, profile, `holdings`, `targets`."""
-    asked = examples.select(pl.col(name).cast(dtype) for name, dtype in EXAMPLE.items()).with_row_index("row")
-    held = holdings(seen_interactions(tables, asked))
-    rows = asked.select("row", "customer_id").with_columns(examples["targets"])
-    for part in (profile(tables, asked, definition), held):
-        rows = rows.join(part, on="row", how="left", maintain_order="left")
-    return rows.drop("row")
+    view = View(tables, examples)
+    rows = view.examples.select("customer_id").with_row_index("row").with_columns(examples["targets"])
+    attributes = profile(view, definition)
+    rows = rows.hstack([*attributes.words.values(), *columns(attributes.numbers)])
+    return rows.join(holdings(seen_interactions(view)), on="row", how="left", maintain_order="left").drop("row")
 
 
 def find_leaks(rows: pl.DataFrame, profile_columns: tuple[Column, ...]) -> list[Leak]:

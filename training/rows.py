@@ -10,7 +10,8 @@ import polars as pl
 
 from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import EvaluationConfig, Learning, protocol_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader, joined

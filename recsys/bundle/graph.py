@@ -39,7 +39,12 @@ class Graph:
     """
 
     def __init__(
-        self, content: bytes, where: str, inputs: Mapping[str, Port], outputs: Mapping[str, Port], threads: int = 1
+        self,
+        content: bytes,
+        where: str,
+        inputs: Mapping[str, Port],
+        outputs: Mapping[str, Port],
+        threads: int = 1,
     ) -> None:
         """`where` names the file in errors; BundleError if the graph's names, dtypes or shapes are not the declared."""
         if threads < 1:
@@ -47,7 +52,10 @@ class Graph:
         self.where = where
         self.inputs = dict(inputs)
         self.outputs = dict(outputs)
-        self._dtypes = {name: np.dtype(port.dtype) for name, port in self.inputs.items()}
+        self._wanted = [
+            (name, np.dtype(port.dtype), len(port.shape), port.rows, _fixed(port)) for name, port in self.inputs.items()
+        ]
+        self._names = list(self.outputs)
         try:
             self._session = onnxruntime.InferenceSession(content, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no public base
@@ -57,31 +65,36 @@ class Graph:
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> tuple[np.ndarray, ...]:
         """The outputs in declared order; BundleError if the arrays are not the declared inputs, one batch long."""
-        if set(arrays) != set(self.inputs):
+        if arrays.keys() != self.inputs.keys():
             raise BundleError(f"{self.where}: needs the inputs {sorted(self.inputs)}, got {sorted(arrays)}")
-        batch = {arrays[name].shape[0] for name, port in self.inputs.items() if port.rows}
-        for name, port in self.inputs.items():
+        batch: int | None = None
+        for name, dtype, axes, rows, fixed in self._wanted:
             array = arrays[name]
-            if array.dtype != self._dtypes[name] or not _fits(port.shape, array.shape) or len(batch) > 1:
+            fits = array.dtype == dtype and array.ndim == axes and all(array.shape[i] == size for i, size in fixed)
+            if fits and rows:
+                batch = array.shape[0] if batch is None else batch
+                fits = array.shape[0] == batch
+            if not fits:
+                wanted = _describe(self.inputs[name])
                 raise BundleError(
-                    f"{self.where}: input {name!r} must be {_describe(port)}, got {array.dtype.name} {array.shape}"
+                    f"{self.where}: input {name!r} must be {wanted}, got {array.dtype.name} {array.shape}"
                 )
-        single = batch == {1}
-        feeds = {
-            name: arrays[name][_TWICE] if single and port.rows else arrays[name] for name, port in self.inputs.items()
-        }
+        single = batch == 1
+        feeds: Mapping[str, np.ndarray] = dict(arrays)
+        if single:
+            feeds = {name: arrays[name][_TWICE] if port.rows else arrays[name] for name, port in self.inputs.items()}
         try:
-            results = self._session.run(list(self.outputs), feeds)
+            results = self._session.run(self._names, feeds)
         except Exception as error:  # as above
             raise BundleError(f"{self.where}: ONNX Runtime failed ({_first_line(error)})") from None
-        ports = self.outputs.values()
-        return tuple(r[:1] if single and p.rows else r for r, p in zip(results, ports, strict=True))
+        if not single:
+            return tuple(results)
+        return tuple(r[:1] if p.rows else r for r, p in zip(results, self.outputs.values(), strict=True))
 
 
-def _fits(wanted: tuple[int | None, ...], given: tuple[int, ...]) -> bool:
-    if len(wanted) != len(given):
-        return False
-    return all(size is None or size == there for size, there in zip(wanted, given, strict=True))
+def _fixed(port: Port) -> tuple[tuple[int, int], ...]:
+    """Axis and size of each axis whose size is declared."""
+    return tuple((axis, size) for axis, size in enumerate(port.shape) if size is not None)
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

@@ -1,6 +1,6 @@
 """Feature rows to arrays: vocabularies, clipping bounds and scales, fitted once on training rows and kept as JSON."""
 
-from collections import Counter
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,9 +9,9 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict
 
 from recsys.errors import DataError
-from recsys.features.definition import Column, FeatureDefinition
 from recsys.features.profile import text_tokens
 from recsys.features.sketch import Sketch, quantile
+from recsys.features.vocabulary import MISSING, Vocabulary, flatten
 
 PADDING, UNKNOWN, FIRST = 0, 1, 2
 """Index 0 is padding, 1 is unknown, 2… the vocabulary. In a category column, "missing" is a word of its own."""
@@ -22,9 +22,8 @@ AGE_BUCKETS = 14
 """Ages are padding, or 1 + floor(log2(days)), at most 13."""
 LARGEST = 1e100
 """Numbers beyond this are refused where an encoder is fitted: they are no measure of anything."""
-_MIN_COUNT = 3
-_MAX_WORDS = 10_000
-_MAX_TAGS = 16
+_CHUNK = 1 << 13
+"""Rows whose numbers are scaled at a time."""
 
 
 class NumberEncoder(BaseModel):
@@ -67,10 +66,7 @@ class NumberEncoder(BaseModel):
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """float64 [N] with NaN for missing → float32 [N]."""
-        clipped = np.where(np.isnan(values), self.median, values).clip(self.lower, self.upper)
-        if self.log_scale is not None:
-            clipped = _signed_log(clipped, self.log_scale)
-        return ((clipped - self.mean) / self.std).astype(np.float32)
+        return _scaled(values[:, None], _scales([self]))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -113,32 +109,59 @@ class SideEncoder(BaseModel):
         """Arrays `categories`, `numbers`, `missing`, `tags`; those with no column are absent."""
         arrays = {}
         if self.categories:
-            columns = [_indices(rows[name], words) for name, words in self.categories.items()]
-            arrays[f"{prefix}categories"] = np.stack(columns, axis=1)
+            arrays[f"{prefix}categories"] = self._coded(rows)
         if self.numbers:
-            raw = {name: rows[name].cast(pl.Float64).to_numpy() for name in self.numbers}
-            known = [spec.encode(raw[name]) for name, spec in self.numbers.items()]
-            arrays[f"{prefix}numbers"] = np.stack(known, axis=1)
-            arrays[f"{prefix}missing"] = np.stack([np.isnan(v) for v in raw.values()], axis=1).astype(np.float32)
+            arrays[f"{prefix}numbers"], arrays[f"{prefix}missing"] = self._scaled(rows)
         if self.tags:
             arrays[f"{prefix}tags"] = self._tags(rows)
         return arrays
 
+    def _coded(self, rows: pl.DataFrame) -> np.ndarray:
+        """int32 [N, C]; the first word of a category, None, stands for a missing value."""
+        found = np.empty((rows.height, len(self.categories)), dtype=np.int32)
+        for i, (name, words) in enumerate(self._words.items()):
+            place = words.places(rows[name])
+            found[:, i] = np.where(place >= 0, place + FIRST + 1, np.where(place == MISSING, FIRST, UNKNOWN))
+        return found
+
+    @cached_property
+    def _words(self) -> dict[str, Vocabulary]:
+        return {name: Vocabulary([w for w in words if w is not None]) for name, words in self.categories.items()}
+
+    def _scaled(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """float32 [N, M] numbers and flags of those that are missing."""
+        table = rows[list(self.numbers)]
+        if any(kind != pl.Float64 for kind in table.dtypes):
+            table = table.cast(pl.Float64)
+        numbers, missing = (np.empty(table.shape, dtype=np.float32) for _ in range(2))
+        for start in range(0, table.height, _CHUNK):
+            some = slice(start, start + _CHUNK)
+            values = table[some].to_numpy()
+            numbers[some], missing[some] = _scaled(values, self._scales), np.isnan(values)
+        return numbers, missing
+
+    @cached_property
+    def _scales(self) -> np.ndarray:
+        return _scales(self.numbers.values())
+
     def _tags(self, rows: pl.DataFrame) -> np.ndarray:
         """int32 [N, tag_width]: each row's known tags, most frequent first, then 0; one shared index over columns."""
-        found, start = [], FIRST
-        for name, words in self.tags.items():
-            index = dict(zip(words, range(start, start + len(words)), strict=True))
-            flat = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("row"), name).explode(name).drop_nulls()
-            code = pl.col(name).replace_strict(index, default=UNKNOWN, return_dtype=pl.Int32)
-            found.append(flat.select("row", code.alias("code")))
+        found, start, last = [], FIRST, self.tag_words
+        for name, words in self._vocabularies.items():
+            row, flat = flatten(rows[name])
+            place = words.places(flat)
+            found.append((row * (last + 1) + np.where(place >= 0, place + start, last))[place != MISSING])
             start += len(words)
-        codes = pl.concat(found).unique().sort("row", pl.col("code") == UNKNOWN, "code")
-        place = pl.int_range(pl.len()).over("row")
-        codes = codes.with_columns(place.alias("place")).filter(pl.col("place") < self.tag_width)
+        row, code = np.divmod(np.unique(np.concatenate(found)), last + 1)
+        place = np.arange(len(row)) - np.searchsorted(row, row)
+        kept = place < self.tag_width
         tags = np.zeros((rows.height, self.tag_width), dtype=np.int32)
-        tags[codes["row"].to_numpy(), codes["place"].to_numpy()] = codes["code"].to_numpy()
+        tags[row[kept], place[kept]] = np.where(code == last, UNKNOWN, code)[kept]
         return tags
+
+    @cached_property
+    def _vocabularies(self) -> dict[str, Vocabulary]:
+        return {name: Vocabulary(words) for name, words in self.tags.items()}
 
     @property
     def tag_words(self) -> int:
@@ -199,27 +222,26 @@ class Encoder(BaseModel):
 
     def encode_products(self, products: pl.DataFrame) -> dict[str, np.ndarray]:
         """Rows of the products table [P] → the product arrays; a product outside the vocabulary has index 1."""
-        rows = _text_as_tags(products, self.product)
+        rows = text_as_tags(products, self.product.tags, self.product.numbers)
         return {"product": self.product_indices(products["product_id"]), **self.product.encode(rows, "product_")}
 
     def flat_products(self, lists: pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Lists of product ids [N] → flat (row, index)."""
-        row, flat = _flatten(lists)
+        row, flat = flatten(lists)
         return row, self.product_indices(flat)
 
     def product_indices(self, products: pl.Series) -> np.ndarray:
-        """int32 [N] product ids → indices, 1 for unknown; an enumeration is cast to twice as fast as a map is read."""
-        codes = products.cast(self._catalogue, strict=False).to_physical().cast(pl.Int32)
-        return (codes + FIRST).fill_null(UNKNOWN).to_numpy()
+        """int32 [N] product ids → indices, 1 for unknown."""
+        return _index(self._catalogue.places(products))
 
     @cached_property
-    def _catalogue(self) -> pl.Enum:
-        return pl.Enum(list(self.products))
+    def _catalogue(self) -> Vocabulary:
+        return Vocabulary(self.products)
 
     def padded_products(self, lists: pl.Series, width: int | None = None) -> np.ndarray:
         """Lists of product ids [N] → int32 [N, width], left aligned, 0 after the end."""
         row, codes = self.flat_products(lists)
-        place = _places(lists)
+        place = _places(row)
         width = width if width is not None else int(place.max(initial=0)) + 1
         padded = np.zeros((len(lists), width), dtype=np.int32)
         kept = place < width
@@ -227,154 +249,62 @@ class Encoder(BaseModel):
         return padded
 
     def _history(self, rows: pl.DataFrame) -> dict[str, np.ndarray]:
-        row, codes = self.flat_products(rows["history"])
-        lengths = _lengths(rows["history"])
-        place = _places(rows["history"]) + self.history - lengths[row]
+        row, product = flatten(rows["history"])
+        place = self.history - 1 - _places(row[::-1])[::-1]
         kept = place >= 0
-        row, place = row[kept], place[kept]
-        kinds = {kind: i for i, kind in enumerate(self.kinds, start=FIRST)}
-        kind = _flatten(rows["history_kind"])[1].replace_strict(kinds, default=UNKNOWN, return_dtype=pl.Int32)
-        arrays = {"history": codes[kept], "history_kind": kind.to_numpy()[kept]}
+        kind = flatten(rows["history_kind"])[1]
+        arrays = {"history": self.product_indices(product), "history_kind": _index(self._kinds.places(kind))}
         if self.dated:
-            days = _flatten(rows["history_age"])[1].cast(pl.Float64).fill_null(1.0).to_numpy()[kept]
-            arrays["history_age"] = 1 + np.floor(np.log2(days.clip(1))).clip(0, AGE_BUCKETS - 2).astype(np.int32)
+            days = flatten(rows["history_age"])[1].cast(pl.Float64).to_numpy()
+            days = np.where(np.isnan(days), 1.0, days).clip(1)
+            arrays["history_age"] = 1 + np.floor(np.log2(days)).clip(0, AGE_BUCKETS - 2).astype(np.int32)
         padded = {}
         for name, values in arrays.items():
             padded[name] = np.zeros((rows.height, self.history), dtype=np.int32)
-            padded[name][row, place] = values
+            padded[name][row[kept], place[kept]] = values[kept]
         return padded
 
-
-class EncoderState:
-    """What fitting has seen so far: one streaming pass, mergeable over buckets in any order."""
-
-    def __init__(self, definition: FeatureDefinition, products: pl.DataFrame, log_unit: float | None = None) -> None:
-        """`log_unit` is that of `FeatureConfig`."""
-        self._definition = definition
-        self._products = products
-        profile = {column.name: column for column in definition.profile}
-        names = [*definition.categories, *definition.tags, *definition.numbers]
-        self._customer = _SideState(
-            [profile.get(name, Column(name=name, kind="number")) for name in names], log_unit=log_unit
-        )
-
-    def update(self, rows: pl.DataFrame) -> None:
-        """Add feature rows of training examples."""
-        self._customer.update(rows)
-
-    def merge(self, other: "EncoderState") -> None:
-        """Add what another state has seen."""
-        self._customer.merge(other._customer)
-
-    def finish(self) -> Encoder:
-        """The encoder. Raises DataError if no row was seen."""
-        definition = self._definition
-        side = _SideState(list(definition.product_attributes), min_count=1)
-        side.update(_text_as_tags(self._products, side))
-        return Encoder(
-            customer=self._customer.finish(),
-            product=side.finish(),
-            products=tuple(self._products["product_id"].unique().sort().to_list()),
-            holdings=definition.holdings,
-            held=definition.holdings_length,
-            history=definition.history_length,
-            kinds=definition.history_kinds,
-            dated=definition.dated,
-        )
+    @cached_property
+    def _kinds(self) -> Vocabulary:
+        return Vocabulary(self.kinds)
 
 
-def _refuse_beyond(rows: pl.DataFrame, name: str, values: np.ndarray) -> None:
-    """DataError for a value so large that a mean of squares would be infinite."""
-    beyond = np.flatnonzero(np.abs(values) > LARGEST)
-    if len(beyond):
-        table, key = ("products", "product_id") if "product_id" in rows.columns else ("customers", "customer_id")
-        first = int(beyond[0])
-        raise DataError(
-            f"{table}.{name}: {values[first]:g} of {rows[key][first]} is beyond {LARGEST:g}; "
-            "write null where a value is not known"
-        )
-
-
-class _SideState:
-    def __init__(self, columns: list[Column], min_count: int = _MIN_COUNT, log_unit: float | None = None) -> None:
-        self.min_count = min_count
-        self.log_units = {c.name: log_unit if c.kind == "number" else None for c in columns}
-        self.categories: dict[str, Counter[str | None]] = {c.name: Counter() for c in columns if c.kind == "category"}
-        self.tags: dict[str, Counter[str]] = {c.name: Counter() for c in columns if c.kind in ("tags", "text")}
-        self.numbers = {c.name: Sketch() for c in columns if c.kind in ("number", "flag", "date")}
-        self.tag_width = 1
-
-    def update(self, rows: pl.DataFrame) -> None:
-        for name, counter in self.categories.items():
-            counter.update(dict(rows[name].value_counts().iter_rows()))
-        for name, tags in self.tags.items():
-            words = rows[name].explode().drop_nulls().rename("word")
-            tags.update(dict(words.value_counts().iter_rows()))
-        if self.tags:
-            lengths = rows.select(pl.sum_horizontal(pl.col(name).list.len().fill_null(0) for name in self.tags).max())
-            self.tag_width = max(self.tag_width, min(_MAX_TAGS, int(lengths.item() or 0)))
-        for name, sketch in self.numbers.items():
-            dtype = rows.schema[name]
-            values = (rows[name].to_physical() if dtype == pl.Date else rows[name]).cast(pl.Float64).to_numpy()
-            _refuse_beyond(rows, name, values)
-            sketch.update(values)
-
-    def merge(self, other: "_SideState") -> None:
-        for name in self.categories:
-            self.categories[name].update(other.categories[name])
-        for name in self.tags:
-            self.tags[name].update(other.tags[name])
-        for name in self.numbers:
-            self.numbers[name].merge(other.numbers[name])
-        self.tag_width = max(self.tag_width, other.tag_width)
-
-    def finish(self) -> SideEncoder:
-        return SideEncoder(
-            categories={name: (None, *self._words(counts)) for name, counts in self.categories.items()},
-            numbers={name: NumberEncoder.fit(sketch, self.log_units[name]) for name, sketch in self.numbers.items()},
-            tags={name: self._words(counts) for name, counts in self.tags.items()},
-            tag_width=self.tag_width,
-        )
-
-    def _words(self, counts: "Counter[str | None] | Counter[str]") -> tuple[str, ...]:
-        """Values seen often enough, most frequent first, ties by name; the rest is unknown."""
-        often = [(-count, word) for word, count in counts.items() if word is not None and count >= self.min_count]
-        return tuple(word for _, word in sorted(often)[:_MAX_WORDS])
-
-
-def _text_as_tags(products: pl.DataFrame, side: "SideEncoder | _SideState") -> pl.DataFrame:
-    texts = [name for name in side.tags if products.schema[name] == pl.String]
-    dates = [name for name in side.numbers if products.schema[name] == pl.Date]
+def text_as_tags(products: pl.DataFrame, tags: Collection[str], numbers: Collection[str]) -> pl.DataFrame:
+    texts = [name for name in tags if products.schema[name] == pl.String]
+    dates = [name for name in numbers if products.schema[name] == pl.Date]
     return products.with_columns(
         *[text_tokens(pl.col(name)).alias(name) for name in texts],
         *[pl.col(name).to_physical().cast(pl.Float64).alias(name) for name in dates],
     )
 
 
-def _indices(values: pl.Series, words: tuple[str | None, ...]) -> np.ndarray:
-    """String [N] → int32 [N]; words[0] is None, the word for a missing value."""
-    index = {word: i for i, word in enumerate(words, start=FIRST) if word is not None}
-    codes = values.replace_strict(index, default=UNKNOWN, return_dtype=pl.Int32)
-    return pl.select(pl.when(values.is_null()).then(FIRST).otherwise(codes)).to_series().cast(pl.Int32).to_numpy()
+def _index(place: np.ndarray) -> np.ndarray:
+    """Places → int32 indices, UNKNOWN for what has no place."""
+    return np.where(place >= 0, place + FIRST, UNKNOWN).astype(np.int32)
 
 
-def _flatten(lists: pl.Series) -> tuple[np.ndarray, pl.Series]:
-    """Lists [N] → (row, value), flat; empty and null lists give nothing."""
-    lengths = _lengths(lists)
-    return np.repeat(np.arange(len(lists)), lengths), lists.filter(pl.Series(lengths > 0)).explode()
+def _places(row: np.ndarray) -> np.ndarray:
+    """The place of each flat value in its list, from 0, by its row; rows are in order, up or down."""
+    first = np.flatnonzero(np.concatenate([[True], row[1:] != row[:-1]])) if len(row) else row
+    return np.arange(len(row)) - np.repeat(first, np.diff(np.append(first, len(row))))
 
 
-def _places(lists: pl.Series) -> np.ndarray:
-    """The place of each flat value in its list, from 0."""
-    lengths = _lengths(lists)
-    return np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+def _scales(specs: Iterable[NumberEncoder]) -> np.ndarray:
+    """float64 [6, M]: lower, median, upper, mean, std, and the scale of the logarithm, NaN for none."""
+    found = [(s.lower, s.median, s.upper, s.mean, s.std, s.log_scale) for s in specs]
+    return np.array(found, dtype=np.float64).T.copy()
 
 
-def _lengths(lists: pl.Series) -> np.ndarray:
-    return lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+def _scaled(values: np.ndarray, scales: np.ndarray) -> np.ndarray:
+    """float64 [N, M] with NaN for missing → float32 [N, M]."""
+    lower, median, upper, mean, std, unit = scales
+    known = np.where(np.isnan(values), median, values).clip(lower, upper)
+    logged = np.flatnonzero(~np.isnan(unit))
+    known[:, logged] = _signed_log(known[:, logged], unit[logged])
+    return ((known - mean) / std).astype(np.float32)
 
 
-def _signed_log(values: np.ndarray, scale: float) -> np.ndarray:
+def _signed_log(values: np.ndarray, scale: float | np.ndarray) -> np.ndarray:
     return np.sign(values) * np.log1p(np.abs(values) / scale)
 
 

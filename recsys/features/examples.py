@@ -8,8 +8,8 @@ import polars as pl
 from pydantic import BaseModel, ByteSize, ConfigDict, Field
 
 from recsys.errors import ConfigError, DataError
-from recsys.features.features import EXAMPLE
 from recsys.features.holdings import holdings, is_test, seen_interactions
+from recsys.features.view import EXAMPLE, View
 from recsys.lake.buckets import stable_hashes
 
 Part = Literal["train", "validation", "test"]
@@ -139,8 +139,7 @@ def _complete(examples: pl.DataFrame) -> pl.DataFrame:
 
 def _held(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame) -> pl.DataFrame:
     """`examples` with `holdings` at their point; examples of customers who hold nothing have a null."""
-    asked = examples.select(pl.col(name).cast(dtype) for name, dtype in EXAMPLE.items()).with_row_index("row")
-    held = holdings(seen_interactions(tables, asked))
+    held = holdings(seen_interactions(View(tables, examples)))
     return examples.with_row_index("row").join(held, on="row", how="left", maintain_order="left").drop("row")
 
 

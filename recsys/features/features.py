@@ -1,21 +1,23 @@
 """Examples in, feature rows out: the one function that training, batch scoring and the service share."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+import numpy as np
 import polars as pl
 
-from recsys.features.activity import accounts, balances, contacts, interactions, transactions
+from recsys.features.activity import activity
 from recsys.features.definition import FeatureDefinition
 from recsys.features.holdings import history, holdings, seen_interactions
 from recsys.features.profile import profile
+from recsys.features.view import EXAMPLE, View
 
-EXAMPLE: dict[str, pl.DataType] = {
-    "customer_id": pl.String(),
-    "as_of": pl.Date(),
-    "position": pl.Int64(),
-    "hidden": pl.List(pl.String),
+__all__ = ["EXAMPLE", "features"]
+_LISTS: dict[str, pl.DataType] = {
+    "holdings": pl.List(pl.String),
+    "history": pl.List(pl.String),
+    "history_kind": pl.List(pl.String),
+    "history_age": pl.List(pl.Int32),
 }
-"""The columns that name an example: a customer, the point from which they are seen, the products hidden from view."""
 
 
 def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame:
@@ -28,28 +30,35 @@ def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definit
     Columns: `customer_id`; the profile; the activity numbers named by the definition (Float64, null = not known);
     `holdings`, `history`, `history_kind` (List(String)) and `history_age` (List(Int32), days), oldest first.
     """
-    asked = examples.select(pl.col(name).cast(dtype) for name, dtype in EXAMPLE.items()).with_row_index("row")
-    seen = seen_interactions(tables, asked)
-    parts = [profile(tables, asked, definition), holdings(seen), history(seen, definition)]
-    if definition.dated:
-        parts.append(balances(tables, asked, definition))
-        parts.append(accounts(tables, asked, definition))
-        parts.append(transactions(tables, asked, definition))
-        parts.append(interactions(seen, asked, definition))
-        parts.append(contacts(tables, asked, definition))
-    rows = _side_by_side(asked.select("row", "customer_id"), [part for part in parts if part is not None])
-    lists = {"holdings": pl.String, "history": pl.String, "history_kind": pl.String, "history_age": pl.Int32}
-    rows = rows.with_columns(pl.col(name).fill_null(pl.lit([], dtype=pl.List(inner))) for name, inner in lists.items())
+    view = View(tables, examples)
+    lists = _lists(view, definition)
+    attributes = profile(view, definition)
+    numbers = {**attributes.numbers, **activity(view, definition)}
     if definition.holdings:
-        rows = rows.with_columns(pl.col("holdings").list.len().cast(pl.Float64).alias("holdings.count"))
-    kept = ["customer_id", *definition.categories, *definition.tags, *definition.numbers, *lists]
-    return rows.select(kept)
+        numbers["holdings.count"] = lists[0].list.len().cast(pl.Float64).to_numpy()
+    found = [attributes.words[name] for name in (*definition.categories, *definition.tags)]
+    found += columns({name: numbers[name] for name in definition.numbers})
+    return view.examples["customer_id"].to_frame().hstack([*found, *lists])
 
 
-def _side_by_side(rows: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The parts beside the rows; those that have every row in order need no join, which would copy all columns."""
-    whole = [part for part in parts if part.height == rows.height and part["row"].equals(rows["row"])]
-    for part in parts:
-        if not any(part is other for other in whole):
-            rows = rows.join(part, on="row", how="left", maintain_order="left")
-    return rows.hstack([column for part in whole for column in part.drop("row").iter_columns()])
+def columns(numbers: Mapping[str, np.ndarray]) -> list[pl.Series]:
+    """Arrays [N] as columns, null where not known: slices of one, which are made five times as fast as one by one."""
+    if not numbers:
+        return []
+    rows = len(next(iter(numbers.values())))
+    flat = pl.Series(np.concatenate(list(numbers.values())), dtype=pl.Float64, nan_to_null=True)
+    return [flat.slice(i * rows, rows).alias(name) for i, name in enumerate(numbers)]
+
+
+def _lists(view: View, definition: FeatureDefinition) -> list[pl.Series]:
+    """The columns of `_LISTS`, with empty lists for examples that see no event."""
+    seen = seen_interactions(view)
+    found: list[pl.Series] = []
+    for part in (holdings(seen), history(seen, definition)):
+        whole = part
+        if part.height < view.rows:
+            rows = pl.DataFrame({"row": np.arange(view.rows, dtype=np.uint32)})
+            whole = rows.join(part, on="row", how="left", maintain_order="left")
+        columns = whole.drop("row").get_columns()
+        found += [c.fill_null(pl.Series([[]], dtype=c.dtype)) if c.null_count() else c for c in columns]
+    return found

@@ -1,22 +1,26 @@
 """What the customer holds and what they did with which product, before the example's point."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from recsys.features.definition import HOLDING_KINDS, FeatureDefinition
+from recsys.features.view import AT, FAR, NEVER, Column, View, arrays
+from recsys.features.vocabulary import Vocabulary, vocabulary
 
 ORDER = ("at", "position", "event_id", "product_id", "kind")
 """Events are ordered by time, then id; the last two make the order total."""
-SEEN: dict[str, pl.DataType] = {
-    "row": pl.UInt32(),
-    "as_of": pl.Date(),
+_EVENT: dict[str, pl.DataType] = {
     "product_id": pl.String(),
     "kind": pl.String(),
-    "at": pl.Datetime("us"),
+    "at": AT,
     "position": pl.Int64(),
     "event_id": pl.String(),
 }
+SEEN: dict[str, pl.DataType] = {"row": pl.UInt32(), "age": pl.Int32(), **_EVENT}
+"""An interaction that an example sees; `age` in days is -1 where either has no time."""
+_CLOSED = HOLDING_KINDS.index("closed")
 
 
 def is_test(events: pl.DataFrame) -> pl.Expr:
@@ -24,76 +28,67 @@ def is_test(events: pl.DataFrame) -> pl.Expr:
     return pl.col("test").fill_null(False) if "test" in events.columns else pl.lit(False)
 
 
-def hides(asked: pl.DataFrame) -> bool:
-    """Whether any example has products hidden from view."""
-    return bool((asked["hidden"].list.len() > 0).any())
-
-
-def before(joined: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows of events that the example may see: those before its day, and those that have no time."""
-    timeless = pl.col("as_of").is_null() | pl.col("at").is_null()
-    return joined.filter(timeless | (pl.col("at") < pl.col("as_of").cast(pl.Datetime("us"))))
-
-
-def visible(joined: pl.LazyFrame) -> pl.LazyFrame:
-    """Rows whose `product_id` is not hidden by the example."""
-    shown = pl.col("product_id").is_null() | ~pl.col("hidden").list.contains(pl.col("product_id"))
-    return joined.filter(shown | pl.col("hidden").is_null())
-
-
-def seen_interactions(tables: Mapping[str, pl.DataFrame], asked: pl.DataFrame) -> pl.DataFrame:
+def seen_interactions(view: View) -> pl.DataFrame:
     """Each example's visible interactions, in order (columns `SEEN`)."""
-    events = tables.get("interactions")
+    events = view.tables.get("interactions")
     if events is None:
         return pl.DataFrame(schema=SEEN)
-    columns = [
-        (pl.col(name).cast(dtype) if name in events.columns else pl.lit(None, dtype=dtype).alias(name))
-        for name, dtype in SEEN.items()
-        if name not in ("row", "as_of")
-    ]
-    joined = asked.lazy().rename({"position": "until"})
-    seen = events.lazy().filter(~is_test(events)).select("customer_id", *columns)
-    joined = joined.join(seen, on="customer_id", how="inner")
-    if asked["position"].null_count() < asked.height:
-        until, position = pl.col("until"), pl.col("position")
-        joined = joined.filter(until.is_null() | position.is_null() | (position < until))
-    joined = before(joined)
-    return _in_order((visible(joined) if hides(asked) else joined).select(SEEN.keys()).collect())
+    pairs = view.interactions
+    age = np.where(pairs.age > FAR, -1, pairs.age)
+    found = [pl.Series("row", pairs.row.astype(np.uint32)), pl.Series("age", age.astype(np.int32))]
+    for name, kind in _EVENT.items():
+        if name in events.columns:
+            column = events[name]
+            found.append((column if column.dtype == kind else column.cast(kind))[pairs.event])
+        else:
+            found.append(pl.Series(name, [None], dtype=kind).new_from_index(0, len(pairs.event)))
+    return _in_order(pl.DataFrame(found))
 
 
 def _in_order(seen: pl.DataFrame) -> pl.DataFrame:
     """Sorted by example and `ORDER`; the texts are compared only if two events of an example share their time."""
     seen = seen.sort("row", "at", nulls_last=False)
-    row, at = seen["row"], seen["at"].to_physical()
-    tied = (row == row.shift(1)) & at.eq_missing(at.shift(1))
+    row, at = seen["row"].to_numpy(), seen["at"].to_numpy().view(np.int64)
+    tied = (row[1:] == row[:-1]) & (at[1:] == at[:-1])
     return seen.sort("row", *ORDER, nulls_last=False) if tied.any() else seen
 
 
 def holdings(seen: pl.DataFrame) -> pl.DataFrame:
     """Columns `row` and `holdings`: products taken and not closed since, sorted by id."""
-    last = (
-        seen.filter(pl.col("kind").is_in(HOLDING_KINDS))
-        .group_by("row", "product_id", maintain_order=True)
-        .agg(pl.col("kind").last())
-        .filter(pl.col("kind") != "closed")
-    )
-    return (
-        last.sort("row", "product_id").group_by("row", maintain_order=True).agg(pl.col("product_id").alias("holdings"))
-    )
+    products = Vocabulary.of(seen["product_id"])
+    found = arrays(seen, {"product_id": products, "kind": vocabulary(HOLDING_KINDS)})
+    counts = np.flatnonzero((found["kind"] >= 0) & (found["product_id"] >= 0))[::-1]
+    count = max(1, len(products))
+    key = seen["row"].to_numpy().astype(np.int64)[counts] * count + found["product_id"][counts]
+    key, last = np.unique(key, return_index=True)
+    key = key[found["kind"][counts[last]] != _CLOSED]
+    held = pl.Series("holdings", products.words, dtype=pl.String)[key % count]
+    return _lists(key // count, [held])
 
 
-def history(seen: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame | None:
+def history(seen: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame:
     """Columns `row`, `history`, `history_kind`, `history_age`: the last interactions about a product, oldest first."""
-    length = definition.history_length
-    ordered = pl.col("at").is_not_null() | pl.col("position").is_not_null()
-    wanted = seen.filter(ordered & pl.col("product_id").is_not_null() & pl.col("kind").is_in(definition.history_kinds))
-    age = (pl.col("as_of") - pl.col("at").dt.date()).dt.total_days().cast(pl.Int32)
-    return (
-        wanted.with_columns(age.alias("age"))
-        .group_by("row", maintain_order=True)
-        .agg(
-            pl.col("product_id").tail(length).alias("history"),
-            pl.col("kind").tail(length).alias("history_kind"),
-            pl.col("age").tail(length).alias("history_age"),
-        )
-    )
+    wanted: dict[str, Column] = {"kind": vocabulary(definition.history_kinds), "at": AT, "position": pl.Int64()}
+    found = arrays(seen, wanted)
+    ordered = (found["at"] != NEVER) | (found["position"] != NEVER)
+    place = np.flatnonzero((found["kind"] >= 0) & ordered & _known(seen["product_id"]))
+    row = seen["row"].to_numpy()[place]
+    after = np.searchsorted(row, row, side="right") - np.arange(len(row))
+    place = place[after <= definition.history_length]
+    age = seen["age"][place]
+    columns = [seen["product_id"][place].alias("history"), seen["kind"][place].alias("history_kind")]
+    columns.append((age.replace(-1, None) if (age == -1).any() else age).alias("history_age"))
+    return _lists(seen["row"].to_numpy()[place], columns)
+
+
+def _known(values: pl.Series) -> np.ndarray:
+    """bool [N]."""
+    return values.is_not_null().to_numpy() if values.null_count() else np.ones(len(values), dtype=np.bool_)
+
+
+def _lists(row: np.ndarray, columns: Sequence[pl.Series]) -> pl.DataFrame:
+    """`row`, and the values of each example, whose rows ascend, as a list."""
+    if len(row) and row[0] == row[-1]:
+        return pl.DataFrame([pl.Series("row", row[:1], dtype=pl.UInt32), *(pl.Series(c.name, [c]) for c in columns)])
+    flat = pl.DataFrame([pl.Series("row", row, dtype=pl.UInt32), *columns])
+    return flat.group_by("row", maintain_order=True).agg(pl.all())

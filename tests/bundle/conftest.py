@@ -25,7 +25,8 @@ from recsys.bundle import (
     write_item_table,
 )
 from recsys.features.definition import Column, FeatureDefinition
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.features.invent import invent

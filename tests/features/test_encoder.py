@@ -7,7 +7,8 @@ import polars as pl
 import pytest
 
 from recsys.features.definition import FeatureConfig, define
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.features.invent import invent

@@ -9,7 +9,8 @@ import polars as pl
 import pytest
 
 from recsys.features.definition import FeatureConfig, define
-from recsys.features.encoder import Encoder, EncoderState
+from recsys.features.encoder import Encoder
+from recsys.features.encoder_state import EncoderState
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.contract import Attribute
