@@ -16,10 +16,8 @@ _STEP = 2.0**-18
 class Boosting:
     """Boosters of the folds; the mean of their log-odds counts."""
 
-    name = "boosting"
-
-    def __init__(self, boosters: Sequence[lightgbm.Booster]) -> None:
-        self.boosters = list(boosters)
+    def __init__(self, name: str, boosters: Sequence[lightgbm.Booster]) -> None:
+        self.name, self.boosters = name, list(boosters)
 
     def log_odds(self, table: np.ndarray) -> np.ndarray:
         """float32 [N, width] → float64 [N]."""
@@ -27,14 +25,14 @@ class Boosting:
 
     def add_to(self, parts: GraphParts) -> str:
         """Its operators; the name of its log-odds [N, 1]."""
-        parts.node(
-            "TreeEnsembleRegressor", [parts.table()], "trees_sum", domain="ai.onnx.ml", **tree_attributes(self.boosters)
-        )
-        share = parts.constant("trees_share", np.array([1 / len(self.boosters)], dtype=np.float32))
-        return parts.node("Mul", ["trees_sum", share], f"{self.name}_log_odds")
+        trees, total = tree_attributes(self.boosters), f"{self.name}_sum"
+        parts.node("TreeEnsembleRegressor", [parts.table()], total, domain="ai.onnx.ml", **trees)
+        share = parts.constant(f"{self.name}_share", np.array([1 / len(self.boosters)], dtype=np.float32))
+        return parts.node("Mul", [total, share], f"{self.name}_log_odds")
 
 
 def fit_boosting(
+    name: str,
     config: BoostingConfig,
     table: np.ndarray,
     outcome: np.ndarray,
@@ -50,9 +48,9 @@ def fit_boosting(
             _fit(config, table, outcome, fitted_on, held, np.random.SeedSequence((seed, i, j)), threads)
             for j in range(config.bag)
         ]
-        held_out[held] = Boosting(bag).log_odds(table[held])
+        held_out[held] = Boosting(name, bag).log_odds(table[held])
         boosters += bag
-    return Boosting(boosters), held_out
+    return Boosting(name, boosters), held_out
 
 
 def _fit(

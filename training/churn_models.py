@@ -141,9 +141,7 @@ def fit_churn_models(
         progress(done, len(config.candidates), f"churn: {name}")
         if name == "logistic":
             candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits)
-        elif name == "boosting":
-            candidates[name], said[name] = fit_boosting(config.boosting, table, outcome, splits, seed, threads)
-        else:
+        elif name == "network":
             candidates[name], said[name] = fit_network(
                 config.network,
                 shape,
@@ -156,6 +154,9 @@ def fit_churn_models(
                 work=work / "network",
                 progress=progress,
             )
+        else:
+            settings = config.additive if name == "additive" else config.boosting
+            candidates[name], said[name] = fit_boosting(name, settings, table, outcome, splits, seed, threads)
     rows = np.flatnonzero(~np.isnan(said[config.candidates[0]]))
     said = {name: values[rows] for name, values in said.items()}
     weights, intercept = blend_weights(said, outcome[rows])

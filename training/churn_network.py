@@ -160,7 +160,13 @@ def _fit(
     )
     x, y, held_x, held_y = table[fitted_on], outcome[fitted_on], table[held], outcome[held]
     loss_of = nn.functional.binary_cross_entropy_with_logits
-    best, kept, waited = float("inf"), {}, 0
+    best, kept = float("inf"), {}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        config.learning_rate,
+        total_steps=config.epochs * _steps(len(x), config.batch_size) + 1,
+        pct_start=0.2,
+    )
     for epoch in range(1, config.epochs + 1):
         network.train()
         for rows in _batches(len(x), config.batch_size):
@@ -170,27 +176,26 @@ def _fit(
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
             optimizer.step()
+            schedule.step()
         network.eval()
         with torch.no_grad():
             said = torch.cat([network(part)[:, 0] for part in held_x.split(_BATCH)])
             judged = float(loss_of(said, held_y))
         if on_epoch:
             on_epoch(epoch, -judged)
-        waited += 1
         if judged < best:
-            best, waited = judged, 0
+            best = judged
             kept = {name: values.clone() for name, values in network.state_dict().items()}
-        elif waited >= config.patience:
-            break
     network.load_state_dict(kept)
 
 
+def _steps(rows: int, size: int) -> int:
+    return max(1, round(rows / size))
+
+
 def _batches(rows: int, size: int) -> Iterator[Tensor]:
-    """Rows in another order each time, in batches; a last one of less than half the size is left out."""
-    order = torch.randperm(rows)
-    for start in range(0, rows, size):
-        if start == 0 or rows - start >= size // 2:
-            yield order[start : start + size]
+    """Rows in another order each time, in equal batches of about this size."""
+    yield from torch.randperm(rows).tensor_split(_steps(rows, size))
 
 
 @contextmanager

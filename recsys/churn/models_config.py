@@ -4,7 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Candidate = Literal["logistic", "boosting", "network"]
+Candidate = Literal["logistic", "additive", "boosting", "network"]
+CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "network")
 
 
 class LogisticConfig(BaseModel):
@@ -25,7 +26,7 @@ class BoostingConfig(BaseModel):
     """Trees at most; the held-out fold says how many are kept."""
     patience: int = Field(default=50, ge=1)
     """Trees without a better log loss on the held-out fold after which no more are grown."""
-    leaves: int = Field(default=8, ge=2, le=1024)
+    leaves: int = Field(default=12, ge=2, le=1024)
     """Leaves of a tree at most."""
     learning_rate: float = Field(default=0.03, gt=0, le=1)
     """Share of each tree's answer that is added."""
@@ -37,7 +38,7 @@ class BoostingConfig(BaseModel):
     """Share of the columns that a tree may read."""
     rows: float = Field(default=0.8, gt=0, le=1)
     """Share of the customers that a tree is grown on."""
-    random_thresholds: bool = True
+    random_thresholds: bool = False
     """Try one threshold of each column, drawn at random, where a tree could split, not all."""
     bag: int = Field(default=1, ge=1)
     """Boosters with other seeds in each fold; the mean of their log-odds counts."""
@@ -60,14 +61,12 @@ class NetworkConfig(BaseModel):
     """Values that each number, and each category of many values, is turned into."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of activations dropped in training."""
-    epochs: int = Field(default=100, ge=1)
-    """Passes over the training rows at most; the held-out fold says which is kept."""
-    patience: int = Field(default=10, ge=1)
-    """Passes without a better log loss on the held-out fold after which training ends."""
+    epochs: int = Field(default=16, ge=1)
+    """Passes over the training rows; the held-out fold says after which of them the weights are kept."""
     batch_size: int = Field(default=256, ge=1)
     """Customers in a step."""
-    learning_rate: float = Field(default=4e-3, gt=0)
-    """AdamW's learning rate."""
+    learning_rate: float = Field(default=0.01, gt=0)
+    """Highest learning rate of AdamW; it rises for a fifth of the steps and falls to nothing (one cycle)."""
     weight_decay: float = Field(default=3e-4, ge=0)
     """AdamW's decay."""
     bag: int = Field(default=1, ge=1)
@@ -79,13 +78,15 @@ class ChurnModelsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: tuple[Candidate, ...] = ("logistic", "boosting", "network")
+    candidates: tuple[Candidate, ...] = CANDIDATES
     """Models that are tried; those that do not help get no weight and are no part of the bundle."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
     stops and judges it, and what is served is the mean over the folds. 0: one fit on the training part, judged on the
     validation part, as where the validation part is later in time and that is what counts."""
     logistic: LogisticConfig = LogisticConfig()
+    additive: BoostingConfig = BoostingConfig(leaves=2, learning_rate=0.1, columns=1.0)
+    """Boosting with trees of one split: a sum of a curve for each column, without interactions."""
     boosting: BoostingConfig = BoostingConfig()
     network: NetworkConfig = NetworkConfig()
 
@@ -93,7 +94,7 @@ class ChurnModelsConfig(BaseModel):
     @classmethod
     def _some_once(cls, value: tuple[Candidate, ...]) -> tuple[Candidate, ...]:
         if not value or len(set(value)) < len(value):
-            raise ValueError(f"candidates: one or more of logistic, boosting, network, each once; found {list(value)}")
+            raise ValueError(f"candidates: one or more of {', '.join(CANDIDATES)}, each once; found {list(value)}")
         return value
 
     @field_validator("folds")

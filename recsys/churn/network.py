@@ -68,7 +68,11 @@ class SharedLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, in] or [K, N, in] → [K, N, out]."""
-        return x @ self.each() + self.bias
+        each = self.each()
+        if x.ndim == 2:  # one product for all members is twice as fast as one for each
+            mapped = (x @ each.permute(1, 0, 2).flatten(1)).unflatten(1, (len(each), -1)).transpose(0, 1)
+            return mapped + self.bias
+        return torch.baddbmm(self.bias, x, each)
 
     def each(self) -> Tensor:
         """[K, in, out] the map of each member."""

@@ -1,5 +1,6 @@
 """Churn models: known answers are found, rows are judged by models that have not seen them, the graph says the same."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from recsys.bundle.graph import Graph, Port
-from recsys.churn.models_config import ChurnModelsConfig
+from recsys.churn.models_config import CANDIDATES, ChurnModelsConfig
 from recsys.errors import DataError
 from recsys.features.encoder import ArrayShape
 from training.churn_models import ChurnData, ChurnModel, fit_churn_models
@@ -27,7 +28,11 @@ SHAPE = ArrayShape(
     product_numbers=0,
     product_tags=0,
 )
-QUICK = {"network": {"epochs": 4, "members": 4, "hidden": 16}, "boosting": {"learning_rate": 0.2, "trees": 60}}
+QUICK = {
+    "network": {"epochs": 4, "members": 4, "hidden": 16},
+    "boosting": {"learning_rate": 0.2, "trees": 60},
+    "additive": {"leaves": 2, "trees": 60},
+}
 
 
 def drawn(rows: int, seed: int, unseen: bool = False) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -74,9 +79,9 @@ def served(model: ChurnModel) -> Graph:
     return Graph(model.graph(), "churn.onnx", ports, outputs)
 
 
-@pytest.mark.parametrize("candidates", [["logistic"], ["boosting"], ["network"], ["logistic", "boosting", "network"]])
+@pytest.mark.parametrize("candidates", [["logistic"], ["boosting"], ["network"], CANDIDATES])
 def test_the_graph_answers_as_the_models_do_about_unseen_values_and_in_any_batch(
-    tmp_path: Path, candidates: list[str]
+    tmp_path: Path, candidates: Sequence[str]
 ) -> None:
     model = fitted(tmp_path, candidates=candidates)
     graph = served(model)
