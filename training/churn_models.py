@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from recsys.calibration import Knots, expected_calibration_error
-from recsys.churn.models_config import ChurnModelsConfig
+from recsys.churn.models_config import ChurnModelsConfig, NetworkConfig
 from recsys.errors import DataError
 from recsys.features.encoder import ArrayShape
 from recsys.progress import Progress
@@ -18,7 +18,7 @@ from training.churn_boosting import fit_boosting
 from training.churn_graph import GraphParts, finish
 from training.churn_inputs import Columns
 from training.churn_logistic import fit_logistic
-from training.churn_network import fit_network
+from training.churn_network import OnEpoch, fit_network
 
 LEAST_PER_FOLD = 2
 """Customers who left, and who stayed, that each fold needs."""
@@ -155,7 +155,7 @@ def fit_churn_models(
                 progress=progress,
             )
         else:
-            settings = config.additive if name == "additive" else config.boosting
+            settings = {"additive": config.additive, "randomised": config.randomised}.get(name, config.boosting)
             candidates[name], said[name] = fit_boosting(name, settings, table, outcome, splits, seed, threads)
     rows = np.flatnonzero(~np.isnan(said[config.candidates[0]]))
     said = {name: values[rows] for name, values in said.items()}
@@ -165,6 +165,43 @@ def fit_churn_models(
     held_out = HeldOut(rows, outcome[rows], np.asarray(log_odds), knots.apply(sigmoid(np.asarray(log_odds))))
     report = _report(said, weights, intercept, knots, held_out)
     return ChurnModel(shape, columns, candidates, weights, intercept, knots, held_out, report)
+
+
+def network_on_validation(
+    config: NetworkConfig,
+    shape: ArrayShape,
+    train: ChurnData,
+    validation: ChurnData,
+    *,
+    seed: int,
+    threads: int,
+    work: Path,
+    progress: Progress,
+    on_epoch: OnEpoch,
+) -> float:
+    """Fit one network on the training part; the best log-likelihood of a row of the validation part, a mean."""
+    found: list[float] = []
+
+    def noted(epoch: int, value: float) -> None:
+        found.append(value)
+        on_epoch(epoch, value)
+
+    outcome = np.concatenate([train.outcome, validation.outcome]).astype(np.int8)
+    columns = Columns.of(shape, train.arrays)
+    fit_network(
+        config.model_copy(update={"bag": 1}),
+        shape,
+        columns,
+        np.concatenate([columns.table(train.arrays), columns.table(validation.arrays)]),
+        outcome,
+        _splits(0, train, validation, outcome, seed),
+        seed=seed,
+        threads=threads,
+        work=work,
+        progress=progress,
+        on_epoch=noted,
+    )
+    return max(found)
 
 
 def _splits(folds: int, train: ChurnData, validation: ChurnData, outcome: np.ndarray, seed: int) -> list[Split]:

@@ -80,19 +80,21 @@ def _operators(parts: GraphParts, network: ChurnNetwork, name: str) -> str:
         inputs.append(node("Gather", [rows, index], f"category_{place}", axis=0))
     if network.plain:
         inputs.append(columns(network.plain, "plain"))
-    x = node("Concat", inputs, "inputs", axis=1)
+    x, members = node("Concat", inputs, "inputs", axis=1), len(network.head)
     for i, layer in enumerate(network.layers):
         assert isinstance(layer, SharedLinear)
-        mapped = node("MatMul", [x, constant(f"weight_{i}", layer.each())], f"mapped_{i}")
-        x = node("Relu", [node("Add", [mapped, constant(f"bias_{i}", layer.bias)], f"biased_{i}")], f"layer_{i}")
-    told = node(
-        "Add", [node("MatMul", [x, constant("head", network.head)], "headed"), constant("bias", network.bias)], "told"
-    )
-    by_row = node(
-        "Transpose", [node("Squeeze", [told, constant("two", np.array([2]))], "flat_told")], "members", perm=[1, 0]
-    )
-    members = len(network.head)
-    return node("MatMul", [by_row, constant("mean", np.full((members, 1), 1 / members, dtype=np.float32))], "log_odds")
+        each, bias = layer.each(), constant(f"bias_{i}", layer.bias)
+        if i == 0:  # one product for all members
+            all_members = node("MatMul", [x, constant("weight_0", each.permute(1, 0, 2).flatten(1))], "all_members")
+            split = node("Reshape", [all_members, constant("split", np.array([0, members, -1]))], "split_members")
+            mapped = node("Transpose", [split], "mapped_0", perm=[1, 0, 2])
+        else:
+            mapped = node("MatMul", [x, constant(f"weight_{i}", each)], f"mapped_{i}")
+        x = node("Relu", [node("Add", [mapped, bias], f"biased_{i}")], f"layer_{i}")
+    flat = constant("flat_members", np.array([0, network.head[:, :, 0].numel()]))
+    by_row = node("Reshape", [node("Transpose", [x], "by_row_members", perm=[1, 0, 2]), flat], "rows_members")
+    told = node("MatMul", [by_row, constant("head", network.head.flatten()[:, None] / members)], "told")
+    return node("Add", [told, constant("bias", network.bias.mean().reshape(1))], "log_odds")
 
 
 def fit_network(

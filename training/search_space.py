@@ -17,6 +17,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "recommender": ("features", "model", "loss", "training"),
     "autoencoder": ("embedding.autoencoder",),
     "sequence": ("embedding.sequence",),
+    "churn": ("churn.models.network",),
 }
 """What a trial may change, by part. The rest decides the examples, the seed, or what is not trained."""
 FIXED = {
@@ -28,6 +29,7 @@ FIXED = {
     "embedding.autoencoder.dim": "is not for this search: more dimensions always tell more",
     "embedding.autoencoder.swap": "is not for this search: validation has no noise, so the least would win",
     "embedding.autoencoder.swap_groups": "is not for this search: validation has no noise, so the least would win",
+    "churn.models.network.bag": "is not for this search: each trial fits one network",
     "embedding.sequence.temperature": "scales what validation measures, so trials could not be compared",
     "embedding.sequence.least_events": "decides who is validated on, so trials could not be compared",
 }
@@ -48,7 +50,8 @@ class SearchSpace:
         """What trials are compared by, higher being better."""
         assert self.config.tuning is not None
         part = self.config.tuning.part
-        return {"autoencoder": "reconstruction", "sequence": "contrast"}.get(part, self.config.training.metric)
+        own = {"autoencoder": "reconstruction", "sequence": "contrast", "churn": "log_likelihood"}
+        return own.get(part, self.config.training.metric)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The values of a trial, by dotted key, as Optuna sees them."""

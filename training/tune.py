@@ -11,12 +11,15 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from recsys.churn.config import ChurnConfig
 from recsys.features.definition import define
 from recsys.features.encoder import Encoder
 from recsys.features.examples import last_day
-from recsys.lake.parts import MEMORY
+from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
+from training.churn_models import network_on_validation
+from training.churn_rows import ChurnRows, prepare_churn
 from training.config import Config
 from training.embedding import Customers, EmbeddingConfig, fit_part, inputs_of, prepare_customers
 from training.loop import OnEpoch
@@ -79,6 +82,7 @@ class _Fits:
         self._memory = memory
         self._prepared: dict[str, Prepared] = {}
         self._customers: tuple[Customers, Encoder] | None = None
+        self._churn: ChurnRows | None = None
 
     def fit(self, values: dict[str, Any], name: str, report: Report, progress: Progress) -> float:
         """The best validation metric of a trial; its checkpoints are kept until it is over."""
@@ -96,7 +100,20 @@ class _Fits:
     def _fitted(self, config: Config, directory: Path, progress: Progress, on_epoch: OnEpoch) -> float:
         assert config.tuning is not None
         part = config.tuning.part
-        if part == "recommender" or config.embedding is None:
+        if part == "churn" and config.churn is not None:
+            data = self._leavers(config, config.churn, progress)
+            return network_on_validation(
+                config.churn.models.network,
+                data.encoder.shape,
+                data.train,
+                data.validation,
+                seed=config.seed,
+                threads=config.threads,
+                work=directory,
+                progress=progress,
+                on_epoch=lambda epoch, value: on_epoch({"epoch": epoch, self._space.metric: value}),
+            )
+        if part == "recommender" or part == "churn" or config.embedding is None:
             return fit_recommender(config, self._data(config, progress), directory, progress, on_epoch).metric
         customers, encoder = self._everyone(config, config.embedding, progress)
         fitted = fit_part(
@@ -136,6 +153,25 @@ class _Fits:
                     self._lake, embedding, definition, None, day, self._memory, work, progress, unit
                 )
         return self._customers
+
+    def _leavers(self, config: Config, churn: ChurnConfig, progress: Progress) -> ChurnRows:
+        """Who left and who stayed, by an encoder of their own; no trial changes it."""
+        if self._churn is None:
+            work = self._work / "churn"
+            work.mkdir(parents=True, exist_ok=True)
+            with _one_process(work / "lock"):
+                self._churn = prepare_churn(
+                    churn,
+                    BucketReader(self._lake, self._memory),
+                    define(self._lake, config.features, before=first_unseen_day(config, self._lake)),
+                    None,
+                    until=last_day(config.evaluation, self._lake.as_of),
+                    trusted=config.features.trusted,
+                    log_unit=config.features.log_unit,
+                    work=work / "data",
+                    progress=progress,
+                )
+        return self._churn
 
 
 def _check_features(space: SearchSpace, lake: Lake) -> None:

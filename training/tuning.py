@@ -56,8 +56,8 @@ class TuningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    part: Literal["recommender", "autoencoder", "sequence"] = "recommender"
-    """What is searched for: the recommender, or one of the two encoders of the embedding."""
+    part: Literal["recommender", "autoencoder", "sequence", "churn"] = "recommender"
+    """What is searched for: the recommender, one of the two encoders of the embedding, or the network of churn."""
     space: dict[str, Domain] = Field(min_length=1)
     """Dotted keys of this configuration, such as model.dim, each with its values."""
     random_trials: int = Field(default=10, ge=1)

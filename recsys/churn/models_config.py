@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Candidate = Literal["logistic", "additive", "boosting", "network"]
-CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "network")
+Candidate = Literal["logistic", "additive", "boosting", "randomised", "network"]
+CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "network")
 
 
 class LogisticConfig(BaseModel):
@@ -51,7 +51,7 @@ class NetworkConfig(BaseModel):
 
     members: int = Field(default=8, ge=1)
     """Networks in the ensemble that shares its weights."""
-    hidden: int = Field(default=64, ge=1)
+    hidden: int = Field(default=96, ge=1)
     """Width of each layer."""
     layers: int = Field(default=2, ge=1)
     """Layers before the last."""
@@ -59,13 +59,13 @@ class NetworkConfig(BaseModel):
     """Pieces of each number at most."""
     dim: int = Field(default=8, ge=1)
     """Values that each number, and each category of many values, is turned into."""
-    dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.35, ge=0, lt=1)
     """Share of activations dropped in training."""
     epochs: int = Field(default=16, ge=1)
     """Passes over the training rows; the held-out fold says after which of them the weights are kept."""
     batch_size: int = Field(default=256, ge=1)
     """Customers in a step."""
-    learning_rate: float = Field(default=0.01, gt=0)
+    learning_rate: float = Field(default=0.03, gt=0)
     """Highest learning rate of AdamW; it rises for a fifth of the steps and falls to nothing (one cycle)."""
     weight_decay: float = Field(default=3e-4, ge=0)
     """AdamW's decay."""
@@ -88,6 +88,8 @@ class ChurnModelsConfig(BaseModel):
     additive: BoostingConfig = BoostingConfig(leaves=2, learning_rate=0.1, columns=1.0)
     """Boosting with trees of one split: a sum of a curve for each column, without interactions."""
     boosting: BoostingConfig = BoostingConfig()
+    randomised: BoostingConfig = BoostingConfig(leaves=8, learning_rate=0.05, columns=1.0, random_thresholds=True)
+    """Boosting with trees that split at random thresholds: smoother, so better on few rows, and worse on many."""
     network: NetworkConfig = NetworkConfig()
 
     @field_validator("candidates")

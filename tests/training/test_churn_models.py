@@ -32,6 +32,7 @@ QUICK = {
     "network": {"epochs": 4, "members": 4, "hidden": 16},
     "boosting": {"learning_rate": 0.2, "trees": 60},
     "additive": {"leaves": 2, "trees": 60},
+    "randomised": {"random_thresholds": True, "trees": 60},
 }
 
 
