@@ -19,6 +19,7 @@ from training.churn_graph import GraphParts, finish
 from training.churn_inputs import Columns
 from training.churn_logistic import fit_logistic
 from training.churn_network import OnEpoch, fit_network
+from training.churn_oblivious import fit_oblivious
 
 LEAST_PER_FOLD = 2
 """Customers who left, and who stayed, that each fold needs."""
@@ -141,6 +142,8 @@ def fit_churn_models(
         progress(done, len(config.candidates), f"churn: {name}")
         if name == "logistic":
             candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits)
+        elif name == "oblivious":
+            candidates[name], said[name] = fit_oblivious(config.oblivious, table, outcome, splits, seed)
         elif name == "network":
             candidates[name], said[name] = fit_network(
                 config.network,

@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Candidate = Literal["logistic", "additive", "boosting", "randomised", "network"]
-CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "network")
+Candidate = Literal["logistic", "additive", "boosting", "randomised", "oblivious", "network"]
+CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "oblivious", "network")
 
 
 class LogisticConfig(BaseModel):
@@ -44,6 +44,27 @@ class BoostingConfig(BaseModel):
     """Boosters with other seeds in each fold; the mean of their log-odds counts."""
 
 
+class ObliviousConfig(BaseModel):
+    """Gradient boosting of oblivious trees (`training.churn_oblivious`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trees: int = Field(default=600, ge=1)
+    """Trees at most; the held-out fold says how many are kept."""
+    patience: int = Field(default=50, ge=1)
+    """Trees without a better log loss on the held-out fold after which no more are grown."""
+    depth: int = Field(default=5, ge=1, le=10)
+    """Questions in a tree."""
+    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    """Share of each tree's answer that is added."""
+    l2: float = Field(default=3.0, ge=0)
+    """Ridge penalty on leaf values."""
+    bins: int = Field(default=128, ge=2, le=256)
+    """Bins of each column in which thresholds are looked for."""
+    rows: float = Field(default=0.8, gt=0, le=1)
+    """Share of the customers that a tree is grown on."""
+
+
 class NetworkConfig(BaseModel):
     """The tabular network (`recsys.churn.network`)."""
 
@@ -78,8 +99,9 @@ class ChurnModelsConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    candidates: tuple[Candidate, ...] = CANDIDATES
-    """Models that are tried; those that do not help get no weight and are no part of the bundle."""
+    candidates: tuple[Candidate, ...] = ("logistic", "boosting", "network")
+    """Models that are tried; those that do not help get no weight and are no part of the bundle. On a few thousand
+    customers `oblivious` is worth its time, and `additive` where columns do not interact."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
     stops and judges it, and what is served is the mean over the folds. 0: one fit on the training part, judged on the
@@ -90,6 +112,7 @@ class ChurnModelsConfig(BaseModel):
     boosting: BoostingConfig = BoostingConfig()
     randomised: BoostingConfig = BoostingConfig(leaves=8, learning_rate=0.05, columns=1.0, random_thresholds=True)
     """Boosting with trees that split at random thresholds: smoother, so better on few rows, and worse on many."""
+    oblivious: ObliviousConfig = ObliviousConfig()
     network: NetworkConfig = NetworkConfig()
 
     @field_validator("candidates")
