@@ -7,6 +7,7 @@ from typing import Any
 from recsys.segment_cards.labels import percent, spoken, worded
 from training.page import document, figure
 from training.segment_tables import HIDDEN, section, table
+from training.survival_report import survival_section
 
 Content = Mapping[str, Any]
 PICTURES = {
@@ -39,6 +40,9 @@ MEANINGS = {
     "without, the one of the best F1 on validation.",
     "Recall, precision, F1": "Recall: of those who leave, how many are acted on. Precision: of those acted on, how "
     "many leave. F1: their harmonic mean.",
+    "Concordance": "The chance that, of two customers of whom one left first, that one was thought the more likely to.",
+    "Integrated Brier score": "Mean error of the chance of still being there, over the horizons; less is better. Who "
+    "is no longer seen is made up for by the others. Kaplan-Meier gives everybody the same chance.",
     "What the model goes by": "Importance and dependence say what the model uses. They do not say what makes customers "
     "leave, nor what would keep them.",
     "Hidden": "Figures of fewer than ten customers, or of fewer than ten who left or stayed, are not shown.",
@@ -55,6 +59,7 @@ def page(content: Content, pictures: Mapping[str, str]) -> str:
         ("calibration", "Do the probabilities mean what they say?", _figures(pictures, "reliability")),
         ("decision", "Whom to act on", _decision(content) + _figures(pictures, "costs")),
         ("tiers", "Tiers", _tiers(content["tiers"]) + _figures(pictures, "tiers")),
+        *([("survival", "When they leave", survival_section(content["survival"]))] if content["survival"] else []),
         ("groups", "For whom is it right?", _groups(content["groups"])),
         ("why", "What the model goes by", _importance(content) + _figures(pictures, "importance", "dependence")),
         ("models", "What was tried", _candidates(content)),

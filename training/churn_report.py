@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Bundle
+from recsys.bundle import Bundle, Survival
 from recsys.bundle.churn import Churn, churn_of
 from recsys.bundle.fits import check_fits
 from recsys.churn.config import ChurnConfig
@@ -36,6 +36,7 @@ from training.churn_rows import churn_rows
 from training.config import parse_config
 from training.leaks import column_auc
 from training.page import write_page
+from training.survival_report import survival_content
 
 NAME = "churn"
 GROUPED = ("category", "flag")
@@ -95,6 +96,15 @@ def churn_report(bundle: Bundle, churn: Churn, lake: Lake, progress: Progress, m
         ],
         "importance": importance_table(churn, explained, seed),
         "dependence": dependence(churn, explained, labels, seed),
+        "survival": survival_content(
+            Survival.of(bundle),
+            config.churn,
+            churn.definition,
+            BucketReader(lake, memory),
+            until,
+            seed,
+            progress,
+        ),
     }
 
 

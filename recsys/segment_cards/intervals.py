@@ -25,7 +25,11 @@ def wilson(successes: np.ndarray, trials: np.ndarray) -> Estimates:
         share = np.where(n > 0, x / n, np.nan)
         centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
         half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
-    return Estimates(share, np.clip(centre - half, 0, 1), np.clip(centre + half, 0, 1))
+    low, high = (
+        np.fmin(centre - half, share),
+        np.fmax(centre + half, share),
+    )  # rounding must not leave the share outside
+    return Estimates(share, np.clip(low, 0, 1), np.clip(high, 0, 1))
 
 
 def newcombe(first: tuple[np.ndarray, float], second: tuple[np.ndarray, float]) -> Estimates:

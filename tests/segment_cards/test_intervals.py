@@ -97,3 +97,10 @@ def test_dirichlet_shares_add_up_and_enclose_what_was_seen() -> None:
     found = dirichlet(np.array([[80.0, 15, 5]]))
     assert found.value.sum() == pytest.approx(1)
     assert (found.low < np.array([0.8, 0.15, 0.05])).all() and (np.array([0.8, 0.15, 0.05]) < found.high).all()
+
+
+def test_a_wilson_interval_holds_the_share_also_at_none_and_all() -> None:
+    trials = np.arange(1.0, 500.0)
+    for successes in (np.zeros_like(trials), trials):
+        found = wilson(successes, trials)
+        assert (found.low <= found.value).all() and (found.value <= found.high).all()

@@ -11,14 +11,17 @@ from recsys.bundle import Bundle, Churn, Survival, verify
 from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import person_periods, survival_days, survival_examples
 from recsys.errors import ConfigError
+from recsys.features.adoption_examples import add_months
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from recsys.survival import concordance
 from tests.churn.staying import UNTIL, bank_tables, hazard, silent, staying_config
 from tests.conftest import SmallBank
+from training.churn_report import write_churn_report
 from training.config import parse_config
 from training.fit import train
 from training.preflight import preflight
+from training.survival_report import risk_groups
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +68,32 @@ def test_customers_never_seen_are_told_theirhazard(bundle: Bundle, lake: Lake) -
     beside = survival.beside(churn.scored(asked), asked)
     assert beside.columns[-3:] == list(survival.columns)
     assert np.corrcoef(beside["probability"], 1 - beside["survival_3m"])[0, 1] > 0.8
+
+
+def test_the_report_judges_survival_on_test_customers(staying_bank: SmallBank, tmp_path: Path) -> None:
+    bundle, lake = Bundle.load(staying_bank.bundle), Lake.open(staying_bank.lake)
+    data, html, content = write_churn_report(bundle, lake, tmp_path, silent)
+    found = content["survival"]
+    assert 0.65 < found["concordance"]["low"] < found["concordance"]["high"] < 0.9
+    assert found["below_kaplan_meier"]["low"] > 0.01
+    assert lake.as_of is not None
+    assert found["left"] > 50 and found["days"] == [str(add_months(lake.as_of, -12))]
+    shown = [entry for entries in found["calibration"].values() for entry in entries if "observed" in entry]
+    assert len(shown) >= 2 and all(entry["customers"] >= 10 for entry in shown)
+    assert np.mean([entry["low"] <= entry["predicted"] <= entry["high"] for entry in shown]) > 0.6
+    page = html.read_text()
+    assert "When they leave" in page and "after 12 months" in page and data.exists()
+
+
+def test_groups_by_risk_have_enough_leavers_each() -> None:
+    rng = np.random.default_rng(0)
+    survival = rng.random(3000)
+    event = rng.random(3000) > survival**0.2
+    groups = risk_groups(event, survival)
+    leavers = np.bincount(groups, weights=event)
+    assert len(leavers) == 8 and leavers.min() >= leavers.max() - 2
+    assert survival[groups == 0].max() <= survival[groups == 1].min()
+    assert set(risk_groups(np.arange(100) < 15, np.arange(100.0))) == {0}
 
 
 def test_examples_know_nothing_of_what_comes_after_the_end() -> None:
