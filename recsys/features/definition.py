@@ -7,11 +7,13 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, DataError
 from recsys.lake.coverage import last_days
 from recsys.lake.store import Attribute, Lake
 
 Kind = Literal["category", "number", "flag", "date", "tags", "text"]
+RESERVED = ("customer_id", "holdings", "history", "history_kind", "history_age")
+"""Columns of a feature row that are no attribute."""
 HOLDING_KINDS = ("holds", "acquired", "closed")
 
 
@@ -147,7 +149,8 @@ def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> Fea
 
     `before` is the first day that training must not see; None uses all rows. Transactions, contacts and balances
     that stopped longer before that day than the longest window are not used: nothing of them would be recent.
-    Raises ConfigError if the configuration names an attribute that the lake does not have.
+    Raises ConfigError if the configuration names an attribute that the lake does not have, DataError for an attribute
+    with the name of a column that feature rows have anyway.
     """
     _check_names(lake, config)
     dated = lake.as_of is not None
@@ -159,7 +162,7 @@ def define(lake: Lake, config: FeatureConfig, before: date | None = None) -> Fea
         dated=dated,
         windows=config.windows,
         history_length=config.history_length if product_kinds else 0,
-        profile=_columns(lake.attributes("customers"), config),
+        profile=_profile(lake.attributes("customers"), config),
         product_attributes=_columns(lake.attributes("products"), config),
         holdings=any(kind in HOLDING_KINDS for kind in kinds),
         holdings_length=config.holdings_length,
@@ -190,6 +193,16 @@ def _check_names(lake: Lake, config: FeatureConfig) -> None:
     for name in config.protected:
         if known[name].role != "protected":
             raise ConfigError(f"features.protected: {name!r} has the role {known[name].role}, not protected")
+
+
+def _profile(attributes: tuple[Attribute, ...], config: FeatureConfig) -> tuple[Column, ...]:
+    columns = _columns(attributes, config)
+    if taken := [column.name for column in columns if column.name in RESERVED]:
+        raise DataError(
+            f"customers.{taken[0]}: feature rows have a column of that name of their own ({', '.join(RESERVED)}); "
+            "give the attribute another name in the catalog file, or name it in features.exclude"
+        )
+    return columns
 
 
 def _columns(attributes: tuple[Attribute, ...], config: FeatureConfig) -> tuple[Column, ...]:
