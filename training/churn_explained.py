@@ -7,7 +7,7 @@ import polars as pl
 
 from recsys.bundle.churn import Churn
 from recsys.bundle.churn_reasons import ChurnReasons
-from recsys.segment_cards.labels import Labels
+from recsys.segment_cards.labels import WHOLE_CURRENCIES, Labels
 from recsys.segment_cards.suppression import FEWEST
 from recsys.shapley import importance
 
@@ -38,9 +38,9 @@ def importance_table(churn: Churn, rows: pl.DataFrame, seed: int) -> list[dict[s
 def dependence(churn: Churn, rows: pl.DataFrame, labels: Labels, seed: int) -> list[dict[str, Any]]:
     """Partial dependence: the mean probability when one column has a value and all else stays as it is.
 
-    For the columns that move it most: `column`, `label`, `kind` (number or category), and points with `value`,
-    `mean` and the 95 % interval of the mean over the sample (Friedman, Annals of Statistics 2001, section 8.2). Values
-    that fewer than ten customers have are left out.
+    For the columns that move it most: `column`, `label`, `kind` (number or category), and points with `value` (money in
+    whole units of the currency), `mean` and the 95 % interval of the mean over the sample (Friedman, Annals of
+    Statistics 2001, section 8.2). Values that fewer than ten customers have are left out.
     """
     sample = rows[_sample(rows.height, FOLLOWED, seed)]
     found: list[dict[str, Any]] = []
@@ -48,17 +48,31 @@ def dependence(churn: Churn, rows: pl.DataFrame, labels: Labels, seed: int) -> l
         values = _grid(rows[column])
         if len(values) < 2:
             continue
-        points = []
+        points, (text, scale) = [], _spoken(labels, column)
         for value in values:
             changed = sample.with_columns(pl.lit(value, dtype=rows.schema[column]).alias(column))
             p = churn.log_odds(changed)[1].astype(np.float64)
             half = 1.96 * float(p.std()) / np.sqrt(len(p))
-            points.append({"value": value, "mean": float(p.mean()), "low": p.mean() - half, "high": p.mean() + half})
+            points.append(
+                {"value": _told(value, scale), "mean": float(p.mean()), "low": p.mean() - half, "high": p.mean() + half}
+            )
         kind = "category" if rows.schema[column] == pl.String else "number"
-        found.append({"column": column, "label": labels.label(column).full, "kind": kind, "points": points})
+        found.append({"column": column, "label": text, "kind": kind, "points": points})
     moved = [max(p["mean"] for p in one["points"]) - min(p["mean"] for p in one["points"]) for one in found]
     order = np.argsort(-np.array(moved), kind="stable")[:CURVES]
     return [found[i] for i in order]
+
+
+def _spoken(labels: Labels, column: str) -> tuple[str, float]:
+    """A column's label, with the currency of money, and by what its values are divided."""
+    label = labels.label(column)
+    if label.unit not in ("money", "trend") or labels.currency is None:
+        return label.full, 1.0
+    return f"{label.full} ({labels.currency})", 1.0 if labels.currency in WHOLE_CURRENCIES else 100.0
+
+
+def _told(value: Any, scale: float) -> Any:
+    return value if isinstance(value, str) else value / scale
 
 
 def _columns(churn: Churn, rows: pl.DataFrame) -> list[str]:

@@ -40,10 +40,22 @@ def measures(p: np.ndarray, y: np.ndarray, base_rate: float, samples: int, seed:
             drawn[name].append(values)
     found: dict[str, Any] = {}
     for name, value in whole.items():
-        low, high = np.nanquantile(np.concatenate(drawn[name]), [0.025, 0.975])
-        found[name] = {"value": float(value[0]), "low": float(low), "high": float(high)}
+        found[name] = _bounded(float(value[0]), np.concatenate(drawn[name]))
     found["ece"] = {"value": expected_calibration_error(p, y), "by_chance": _ece_by_chance(p, seed)}
     return found
+
+
+def beside_column(p: np.ndarray, column: np.ndarray, y: np.ndarray, samples: int, seed: int) -> dict[str, Any]:
+    """`auc` of a column's scores [N] alone, and `difference`, the model's less it; paired on the same resamples."""
+    ours, theirs = _Order(p), _Order(column)
+    one = np.ones((1, len(y)))
+    drawn = []
+    for weights in resampling_weights(len(y), samples, np.random.default_rng(seed)):
+        drawn.append(np.stack([order.auc(y, weights) for order in (ours, theirs)]))
+    both = np.concatenate(drawn, axis=1)
+    whole = [float(order.auc(y, one)[0]) for order in (ours, theirs)]
+    found = {"auc": (whole[1], both[1]), "difference": (whole[0] - whole[1], both[0] - both[1])}
+    return {name: _bounded(value, values) for name, (value, values) in found.items()}
 
 
 def curves(p: np.ndarray, y: np.ndarray) -> dict[str, list[list[float]]]:
@@ -186,6 +198,11 @@ def _figures(order: _Order, rows: Numbers, y: np.ndarray, weights: np.ndarray) -
         base = means[f"{name}_base"]
         found |= {name: means[name], f"{name}_of_base_rate": base, f"{name}_difference": means[name] - base}
     return found
+
+
+def _bounded(value: float, drawn: np.ndarray) -> dict[str, float]:
+    low, high = np.nanquantile(drawn, [0.025, 0.975])
+    return {"value": value, "low": float(low), "high": float(high)}
 
 
 def _rate(hits: np.ndarray) -> dict[str, float]:

@@ -102,8 +102,10 @@ def _glance(content: Content) -> str:
     alone = content["single_column"]
     told = ""
     if alone:
+        column = escape(spoken(alone["column"].replace(".", " ")))
         told = (
-            f"<p>The best single column, {escape(spoken(alone['column']))}, alone has an AUC of {alone['auc']:.3f}.</p>"
+            f"<p>The best single column, {column}, alone has an AUC of {_interval(alone['auc'], '{:.3f}')}; "
+            f"the model's is different by {_interval(alone['difference'], '{:+.3f}')}.</p>"
         )
     days = f"<p>Seen from {', '.join(content['days'])}.</p>" if content["days"] else ""
     return table(("Measure", "Value", "Beside it"), rows) + told + days

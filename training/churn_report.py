@@ -14,13 +14,12 @@ from recsys.churn.config import ChurnConfig
 from recsys.churn.labels import check_outcomes, find_label
 from recsys.churn.splits import churn_days
 from recsys.errors import BundleError
-from recsys.features.definition import Column
 from recsys.features.examples import Part, last_day
-from recsys.lake.buckets import stable_hashes
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.segment_cards.labels import Labels
+from training.churn_column import single_column
 from training.churn_explained import dependence, importance_table
 from training.churn_measures import (
     curves,
@@ -34,7 +33,6 @@ from training.churn_page import page
 from training.churn_plots import pictures_of
 from training.churn_rows import churn_rows
 from training.config import parse_config
-from training.leaks import column_auc
 from training.page import write_page
 from training.survival_report import survival_content
 
@@ -83,7 +81,7 @@ def churn_report(bundle: Bundle, churn: Churn, lake: Lake, progress: Progress, m
         "customers": len(y),
         "left": int(y.sum()),
         "measures": measures(p, y, about.base_rate, samples, seed),
-        "single_column": _single_column(gathered.rows("validation"), rows, churn),
+        "single_column": single_column(churn, gathered.rows("validation"), rows, p, samples, seed),
         "candidates": about.models.get("candidates", {}),
         "shares": about.models.get("shares", {}),
         "curves": curves(p, y),
@@ -124,22 +122,6 @@ class _Gathered:
         found = [rows for _, rows in churn_rows(*asked)]
         check_outcomes(sum(int(r["outcome"].sum()) for r in found), sum(r.height for r in found), part, self.config)
         return pl.concat(found).sort("customer_id", "as_of")
-
-
-def _single_column(validation: pl.DataFrame, test: pl.DataFrame, churn: Churn) -> dict[str, Any] | None:
-    """The column that tells leavers best by itself on validation, and its AUC on the test: what a rule would do."""
-    definition = churn.definition
-    profile = {column.name: column for column in definition.profile}
-    columns = [profile.get(n, Column(name=n, kind="number")) for n in (*definition.categories, *definition.numbers)]
-    if not columns:
-        return None
-    best = max(columns, key=lambda column: _alone(validation, column))
-    return {"column": best.name, "auc": _alone(test, best)}
-
-
-def _alone(rows: pl.DataFrame, column: Column) -> float:
-    fold = (stable_hashes(rows["customer_id"]) >> np.uint64(63)).astype(np.int64)
-    return column_auc(rows[column.name], column, rows["outcome"].to_numpy().astype(bool), fold)
 
 
 def _attributes(lake: Lake, rows: pl.DataFrame, day: date | None) -> list[tuple[str, str, np.ndarray]]:

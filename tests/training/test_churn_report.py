@@ -61,7 +61,10 @@ def test_the_figures_are_those_of_the_test_customers(
     acted = found["act"].to_numpy()
     assert content["threshold"]["recall"]["value"] == pytest.approx(acted[y == 1].mean())
     assert content["measures"]["brier_difference"]["high"] < 0
-    assert content["single_column"]["column"] == "age"
+    alone = content["single_column"]
+    assert alone["column"] == "age"
+    assert alone["auc"]["value"] == pytest.approx(roc_auc_score(y, test["age"].to_numpy()), abs=1e-12)
+    assert alone["difference"]["low"] > 0
     assert said[-1].endswith("churn.html") and any(line.strip().startswith("auc") for line in said)
 
 
