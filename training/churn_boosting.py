@@ -39,8 +39,12 @@ def fit_boosting(
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     seed: int,
     threads: int,
+    refit: int = 0,
 ) -> tuple[Boosting, np.ndarray]:
-    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out."""
+    """The model, and the log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
+
+    With `refit` the model is so many fits on all rows, with as many trees for each row as were best on average.
+    """
     held_out = np.full(len(table), np.nan)
     boosters = []
     for i, (fitted_on, held) in enumerate(splits):
@@ -50,6 +54,12 @@ def fit_boosting(
         ]
         held_out[held] = Boosting(name, bag).log_odds(table[held])
         boosters += bag
+    if refit:
+        per_row = np.mean([one.num_trees() for one in boosters]) / np.mean([len(rows) for rows, _ in splits])
+        longest = config.model_copy(update={"trees": max(1, round(per_row * len(table)))})
+        seeds = [np.random.SeedSequence((seed, len(splits), i)) for i in range(refit)]
+        everyone = np.arange(len(table))
+        boosters = [_fit(longest, table, outcome, everyone, None, one, threads) for one in seeds]
     return Boosting(name, boosters), held_out
 
 
@@ -58,7 +68,7 @@ def _fit(
     table: np.ndarray,
     outcome: np.ndarray,
     fitted_on: np.ndarray,
-    held: np.ndarray,
+    held: np.ndarray | None,
     seed: np.random.SeedSequence,
     threads: int,
 ) -> lightgbm.Booster:
@@ -79,10 +89,14 @@ def _fit(
         "verbose": -1,
     }
     learned = lightgbm.Dataset(table[fitted_on], outcome[fitted_on])
-    judge = lightgbm.Dataset(table[held], outcome[held], reference=learned)
-    stop = lightgbm.early_stopping(config.patience, verbose=False)
-    booster = lightgbm.train(settings, learned, config.trees, valid_sets=[judge], callbacks=[stop])
-    kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
+    if held is None:
+        booster = lightgbm.train(settings, learned, config.trees)
+        kept = lightgbm.Booster(model_str=booster.model_to_string())
+    else:
+        judge = lightgbm.Dataset(table[held], outcome[held], reference=learned)
+        stop = lightgbm.early_stopping(config.patience, verbose=False)
+        booster = lightgbm.train(settings, learned, config.trees, valid_sets=[judge], callbacks=[stop])
+        kept = lightgbm.Booster(model_str=booster.model_to_string(num_iteration=booster.best_iteration))
     round_leaves(kept)
     return kept
 

@@ -29,19 +29,32 @@ class Logistic:
 
 
 def fit_logistic(
-    config: LogisticConfig, table: np.ndarray, outcome: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+    config: LogisticConfig,
+    table: np.ndarray,
+    outcome: np.ndarray,
+    splits: Sequence[tuple[np.ndarray, np.ndarray]],
+    refit: bool = False,
 ) -> tuple[Logistic, np.ndarray]:
-    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out."""
+    """The model, and the log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
+
+    The model is the mean of the folds' fits, or with `refit` one fit on all rows.
+    """
     held_out = np.full(len(table), np.nan)
     found = []
     for fitted_on, held in splits:
-        mean, scale = table[fitted_on].mean(axis=0, dtype=np.float64), table[fitted_on].std(axis=0, dtype=np.float64)
-        scale = np.where(scale > 0, scale, 1.0)
-        model = LogisticRegression(C=1 / config.l2, max_iter=_STEPS)
-        model.fit((table[fitted_on] - mean) / scale, outcome[fitted_on])
-        weights = model.coef_[0] / scale
-        one = Logistic(weights, float(model.intercept_[0] - weights @ mean))
+        one = _fit(config, table[fitted_on], outcome[fitted_on])
         held_out[held] = one.log_odds(table[held])
         found.append(one)
+    if refit:
+        return _fit(config, table, outcome), held_out
     weights = np.mean([one.weights for one in found], axis=0)
     return Logistic(weights, float(np.mean([one.intercept for one in found]))), held_out
+
+
+def _fit(config: LogisticConfig, table: np.ndarray, outcome: np.ndarray) -> Logistic:
+    mean, scale = table.mean(axis=0, dtype=np.float64), table.std(axis=0, dtype=np.float64)
+    scale = np.where(scale > 0, scale, 1.0)
+    model = LogisticRegression(C=1 / config.l2, max_iter=_STEPS)
+    model.fit((table - mean) / scale, outcome)
+    weights = model.coef_[0] / scale
+    return Logistic(weights, float(model.intercept_[0] - weights @ mean))

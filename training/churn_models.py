@@ -48,7 +48,7 @@ class ChurnData:
 class HeldOut:
     """What the candidates say of rows that they were not fitted on: what thresholds and reports may be made from.
 
-    The served model has seen these rows, where there are folds; its own answers about them would flatter it.
+    The served model has seen these rows, where it is fitted again; its own answers about them would flatter it.
     """
 
     rows: np.ndarray
@@ -141,9 +141,9 @@ def fit_churn_models(
     for done, name in enumerate(config.candidates):
         progress(done, len(config.candidates), f"churn: {name}")
         if name == "logistic":
-            candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits)
+            candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits, config.refit > 0)
         elif name == "oblivious":
-            candidates[name], said[name] = fit_oblivious(config.oblivious, table, outcome, splits, seed)
+            candidates[name], said[name] = fit_oblivious(config.oblivious, table, outcome, splits, seed, config.refit)
         elif name == "network":
             candidates[name], said[name] = fit_network(
                 config.network,
@@ -156,10 +156,13 @@ def fit_churn_models(
                 threads=threads,
                 work=work / "network",
                 progress=progress,
+                refit=config.refit,
             )
         else:
             settings = {"additive": config.additive, "randomised": config.randomised}.get(name, config.boosting)
-            candidates[name], said[name] = fit_boosting(name, settings, table, outcome, splits, seed, threads)
+            candidates[name], said[name] = fit_boosting(
+                name, settings, table, outcome, splits, seed, threads, config.refit
+            )
     rows = np.flatnonzero(~np.isnan(said[config.candidates[0]]))
     said = {name: values[rows] for name, values in said.items()}
     weights, intercept = blend_weights(said, outcome[rows])

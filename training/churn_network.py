@@ -110,32 +110,41 @@ def fit_network(
     work: Path,
     progress: Progress,
     on_epoch: OnEpoch | None = None,
+    refit: int = 0,
 ) -> tuple[Network, np.ndarray]:
-    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
+    """The model, and the log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
 
-    A network that is finished is kept in `work`, and read from there when the same fit is begun again.
+    With `refit` the model is so many fits on all rows, each ended after the epoch that was best on average. A
+    network that is finished is kept in `work`, and read from there when the same fit is begun again.
     """
     work.mkdir(parents=True, exist_ok=True)
     held_out = np.full(len(table), np.nan)
     networks = []
     rows, outcomes = torch.from_numpy(table), torch.from_numpy(outcome.astype(np.float32))
+
+    def fit(i: int, j: int, fitted_on: np.ndarray, held: np.ndarray | None, longest: int) -> tuple[ChurnNetwork, int]:
+        torch.manual_seed(int(np.random.SeedSequence((seed, i, j)).generate_state(1)[0]))
+        network = _new(config, shape, columns, table[fitted_on])
+        path = work / f"network-{i}-{j}.pt"
+        if not path.exists():
+            epoch = _fit(config, network, rows, outcomes, fitted_on, held, longest, on_epoch)
+            torch.save({"epoch": epoch, "weights": network.state_dict()}, path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+        kept = torch.load(path, weights_only=True)
+        network.load_state_dict(kept["weights"])
+        return network, kept["epoch"]
+
+    epochs = []
     with _repeatable(threads):
         for i, (fitted_on, held) in enumerate(splits):
-            bag = []
-            for j in range(config.bag):
-                progress(i * config.bag + j, len(splits) * config.bag, "churn: network")
-                torch.manual_seed(int(np.random.SeedSequence((seed, i, j)).generate_state(1)[0]))
-                network = _new(config, shape, columns, table[fitted_on])
-                path = work / f"network-{i}-{j}.pt"
-                if path.exists():
-                    network.load_state_dict(torch.load(path, weights_only=True))
-                else:
-                    _fit(config, network, rows, outcomes, fitted_on, held, on_epoch)
-                    torch.save(network.state_dict(), path.with_suffix(".part"))
-                    path.with_suffix(".part").replace(path)
-                bag.append(network)
-            held_out[held] = Network(bag).log_odds(table[held])
-            networks += bag
+            progress(i, len(splits), "churn: network")
+            bag = [fit(i, j, fitted_on, held, config.epochs) for j in range(config.bag)]
+            held_out[held] = Network([network for network, _ in bag]).log_odds(table[held])
+            networks += [network for network, _ in bag]
+            epochs += [epoch for _, epoch in bag]
+        if refit:
+            longest, everyone = max(1, round(float(np.mean(epochs)))), np.arange(len(table))
+            networks = [fit(len(splits), j, everyone, None, longest)[0] for j in range(refit)]
     return Network(networks), held_out
 
 
@@ -153,23 +162,24 @@ def _fit(
     table: Tensor,
     outcome: Tensor,
     fitted_on: np.ndarray,
-    held: np.ndarray,
+    held: np.ndarray | None,
+    longest: int,
     on_epoch: OnEpoch | None,
-) -> None:
-    """Fit in place, and keep the weights of the epoch that the held-out rows like best."""
+) -> int:
+    """Fit in place; keep the weights of the epoch that the held-out rows like best, else of the last; which it was."""
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    x, y, held_x, held_y = table[fitted_on], outcome[fitted_on], table[held], outcome[held]
+    x, y = table[fitted_on], outcome[fitted_on]
     loss_of = nn.functional.binary_cross_entropy_with_logits
-    best, kept = float("inf"), {}
+    best, last, kept = float("inf"), longest, network.state_dict()
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
         config.learning_rate,
         total_steps=config.epochs * _steps(len(x), config.batch_size) + 1,
         pct_start=0.2,
     )
-    for epoch in range(1, config.epochs + 1):
+    for epoch in range(1, longest + 1):
         network.train()
         for rows in _batches(len(x), config.batch_size):
             log_odds = network.members(x[rows])
@@ -179,16 +189,20 @@ def _fit(
             nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_GRADIENT)
             optimizer.step()
             schedule.step()
+        if held is None:
+            continue
         network.eval()
         with torch.no_grad():
-            said = torch.cat([network(part)[:, 0] for part in held_x.split(_BATCH)])
-            judged = float(loss_of(said, held_y))
+            said = torch.cat([network(part)[:, 0] for part in table[held].split(_BATCH)])
+            judged = float(loss_of(said, outcome[held]))
         if on_epoch:
             on_epoch(epoch, -judged)
         if judged < best:
-            best = judged
+            best, last = judged, epoch
             kept = {name: values.clone() for name, values in network.state_dict().items()}
-    network.load_state_dict(kept)
+    if held is not None:
+        network.load_state_dict(kept)
+    return last
 
 
 def _steps(rows: int, size: int) -> int:

@@ -66,14 +66,24 @@ def fit_oblivious(
     outcome: np.ndarray,
     splits: Sequence[tuple[np.ndarray, np.ndarray]],
     seed: int,
+    refit: int = 0,
 ) -> tuple[Oblivious, np.ndarray]:
-    """The model, and its log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out."""
+    """The model, and the log-odds of the held-out rows of the splits, [N], NaN where no split holds a row out.
+
+    With `refit` the model is so many fits on all rows, with as many trees for each row as were best on average.
+    """
     held_out = np.full(len(table), np.nan)
     folds = []
     for i, (fitted_on, held) in enumerate(splits):
         fold = _fit(config, table, outcome.astype(np.float64), fitted_on, held, np.random.default_rng((seed, i)))
         held_out[held] = Oblivious([fold]).log_odds(table[held])
         folds.append(fold)
+    if refit:
+        per_row = np.mean([len(trees) for _, trees in folds]) / np.mean([len(rows) for rows, _ in splits])
+        longest = config.model_copy(update={"trees": max(1, round(per_row * len(table)))})
+        seeds = [np.random.default_rng((seed, len(splits), i)) for i in range(refit)]
+        everyone = np.arange(len(table))
+        folds = [_fit(longest, table, outcome.astype(np.float64), everyone, None, one) for one in seeds]
     return Oblivious(folds), held_out
 
 
@@ -82,16 +92,17 @@ def _fit(
     table: np.ndarray,
     outcome: np.ndarray,
     fitted_on: np.ndarray,
-    held: np.ndarray,
+    held: np.ndarray | None,
     rng: np.random.Generator,
 ) -> tuple[float, list[Tree]]:
-    """Trees until the held-out rows have liked none for long; those after the best are dropped."""
-    x, y, held_x = table[fitted_on], outcome[fitted_on], table[held]
-    sign = 1 - 2 * outcome[held]
+    """Trees until the held-out rows have liked none for long, those after the best dropped; all without such rows."""
+    x, y = table[fitted_on], outcome[fitted_on]
+    judged = np.empty(0, dtype=np.int64) if held is None else held
+    held_x, sign = table[judged], 1 - 2 * outcome[judged]
     histogram = _Histogram(x, config.bins)
     share = min(config.rows, MOST_CELLS / max(1, x.size))
     start = float(np.round(np.log(y.mean() / (1 - y.mean())) / _STEP) * _STEP)
-    said, held_said = np.full(len(x), start), np.full(len(held), start)
+    said, held_said = np.full(len(x), start), np.full(len(judged), start)
     trees: list[Tree] = []
     best, kept = float("inf"), 0
     while len(trees) < config.trees and len(trees) - kept < config.patience:
@@ -106,7 +117,7 @@ def _fit(
         trees.append(tree)
         said += tree.values[leaf]
         held_said += tree.values[_leaves(held_x[:, columns] > thresholds)]
-        loss = float(np.logaddexp(0.0, sign * held_said).mean())
+        loss = -float(len(trees)) if held is None else float(np.logaddexp(0.0, sign * held_said).mean())
         if loss < best:
             best, kept = loss, len(trees)
     return start, trees[:kept]

@@ -104,8 +104,11 @@ class ChurnModelsConfig(BaseModel):
     customers `oblivious` is worth its time, and `additive` where columns do not interact."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
-    stops and judges it, and what is served is the mean over the folds. 0: one fit on the training part, judged on the
-    validation part, as where the validation part is later in time and that is what counts."""
+    stops and judges it. 0: one fit on the training part, judged on the validation part, as where the validation part
+    is later in time and that is what counts."""
+    refit: int = Field(default=2, ge=0, le=20)
+    """Fits on both parts together, with seeds of their own, whose mean is served; each is as long as was best in the
+    folds. 0: what is served is the mean of the fits that were judged."""
     logistic: LogisticConfig = LogisticConfig()
     additive: BoostingConfig = BoostingConfig(leaves=2, learning_rate=0.1, columns=1.0)
     """Boosting with trees of one split: a sum of a curve for each column, without interactions."""

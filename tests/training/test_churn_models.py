@@ -87,11 +87,13 @@ def test_the_graph_answers_as_the_models_do_about_unseen_values_and_in_any_batch
 ) -> None:
     model = fitted(tmp_path, candidates=candidates)
     graph = served(model)
-    arrays, _ = drawn(10_000, 20, unseen=True)
+    arrays, truth = drawn(10_000, 20, unseen=True)
     log_odds, probability = graph.run({name: arrays[name] for name in model.arrays})
     assert np.abs(log_odds - model.log_odds(arrays)).max() < 1e-5
     assert np.abs(probability - model.probability(arrays)).max() < 1e-5
     assert model.graph() == model.graph()
+    outcome = np.random.default_rng(3).random(len(probability)) < 1 / (1 + np.exp(-truth))
+    assert roc_auc_score(outcome, probability) > 0.65
     for batch in (1, 7, 640):
         again = graph.run({name: arrays[name][:batch] for name in model.arrays})
         assert (again[0] == log_odds[:batch]).all() and (again[1] == probability[:batch]).all()
@@ -120,7 +122,7 @@ def test_held_out_rows_are_judged_by_models_that_have_not_seen_them(tmp_path: Pa
 
 
 def test_without_folds_the_validation_part_judges(tmp_path: Path) -> None:
-    model = fitted(tmp_path, folds=0)
+    model = fitted(tmp_path, folds=0, refit=0)
     assert (model.held_out.rows == np.arange(2400, 3000)).all()
     known = model.probability(data(600, 10).arrays)
     assert np.abs(known - model.held_out.probability).max() < 1e-9
