@@ -1,22 +1,24 @@
 """Survival on the synthetic bank: customers never seen, beside the known truth and what became of them."""
 
+import argparse
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from benchmarks.measure import arguments, synthetic_bank, trained, write
-from recsys.bootstrap import Interval, bootstrap_many, paired_bootstrap_many
 from recsys.bundle import Bundle, Survival
 from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import survival_days
 from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import progress_bar
-from recsys.survival import brier_scores, concordance, integrated, joint_band, kaplan_meier, survival_calibration
+from recsys.survival import concordance, joint_band, survival_calibration
 from recsys.synthetic.forecast import true_survival
 from training.config import load_config
+from training.survival_report import survival_measures
 from training.survival_rows import survival_rows
 
 SETTINGS = ("recommender=false", "adoption=null", "embedding=null", "segments=null")
@@ -40,7 +42,7 @@ def main() -> None:
     assert survival is not None
     horizons = survival.about.horizons_months
     cut = survival_days(config, lake.as_of)[0]["test"][0]
-    known = true_survival(options.customers, options.seed, lake.buckets, cut, horizons[-1], options.lives)
+    known = _known(options, lake.buckets, cut, horizons[-1])
     asked = rows.select("customer_id").join(known, on="customer_id", how="left", maintain_order="left")
     truth = np.stack([asked[f"survival_{months}m"].to_numpy() for months in horizons], axis=1)
     time, event = rows["time"].to_numpy().astype(np.float64), rows["event"].to_numpy()
@@ -59,6 +61,15 @@ def main() -> None:
         "calibration": _calibration(time, event, told, horizons),
     }
     write("survival", "Synthetic bank: when customers leave", _page(results), results)
+
+
+def _known(options: argparse.Namespace, buckets: int, cut: date, months: int) -> pl.DataFrame:
+    """The true chance of staying, worked out on first use: some minutes."""
+    name = f"truth-{options.customers}-{options.seed}-{buckets}-{cut}-{months}-{options.lives}.parquet"
+    path = options.work / name
+    if not path.exists():
+        true_survival(options.customers, options.seed, buckets, cut, months, options.lives).write_parquet(path)
+    return pl.read_parquet(path)
 
 
 def _asked(bundle: Bundle, lake: Lake, config: ChurnConfig) -> tuple[pl.DataFrame, np.ndarray]:
@@ -112,25 +123,12 @@ def _by_customer(told: np.ndarray, truth: np.ndarray) -> list[dict[str, float]]:
 def _ranking(
     time: np.ndarray, event: np.ndarray, told: np.ndarray, truth: np.ndarray, horizons: tuple[int, ...], samples: int
 ) -> dict[str, Any]:
-    """Concordance and integrated Brier score of the model, of the truth, and of Kaplan-Meier, with intervals."""
-    curve = kaplan_meier(time, event)
-    flat = np.tile([curve.at(float(months)) for months in horizons], (len(time), 1))
-    answers = {"model": told, "truth": truth, "kaplan_meier": flat}
-    briers = {
-        name: integrated(brier_scores(time, event, said, horizons)["rows"], horizons) for name, said in answers.items()
+    """Measures of the model, and of the truth in its place; the first has concordance weighted for censoring, too."""
+    found = {
+        name: survival_measures(time, event, said, horizons, 0, samples)
+        for name, said in (("model", told), ("truth", truth))
     }
-    found: dict[str, Any] = {name: {"integrated_brier": vars(one)} for name, one in bootstrap_many(briers).items()}
-    less = paired_bootstrap_many({"model": briers["kaplan_meier"]}, {"model": briers["model"]})["model"]
-    found["model"]["below_kaplan_meier"] = vars(less)
-    for name in ("model", "truth"):
-        risk = -answers[name][:, -1]
-        rng, drawn = np.random.default_rng(0), []
-        for _ in range(samples):
-            rows = rng.integers(0, len(time), len(time))
-            drawn.append(concordance(time[rows], event[rows], risk[rows]))
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        found[name]["concordance"] = vars(Interval(concordance(time, event, risk), float(low), float(high)))
-        found[name]["concordance_weighted"] = concordance(time, event, risk, weighted=True)
+    found["model"]["concordance_weighted"] = concordance(time, event, -told[:, -1], weighted=True)
     return found
 
 
@@ -167,10 +165,10 @@ def _page(results: Mapping[str, Any]) -> str:
         values = [f"{entry[k]:.4f}" for k in ("mean_absolute_difference", "of_kaplan_meier", "correlation")]
         lines.append(f"| {months} months | {' | '.join(values)} |")
     lines += ["\n## Beside what became of them\n", "| | concordance | integrated Brier score |", "|---|---|---|"]
-    for name in ("model", "truth", "kaplan_meier"):
+    for name in ("model", "truth"):
         entry = ranking[name]
-        c = _cell(entry["concordance"]) if "concordance" in entry else "0.5"
-        lines.append(f"| {name.replace('_', '-')} | {c} | {_cell(entry['integrated_brier'], 5)} |")
+        lines.append(f"| {name} | {_cell(entry['concordance'])} | {_cell(entry['integrated_brier'], 5)} |")
+    lines.append(f"| Kaplan-Meier | 0.5 | {_cell(ranking['model']['integrated_brier_of_kaplan_meier'], 5)} |")
     lines.append(
         f"\nThe model's Brier score is below Kaplan-Meier's by {_cell(ranking['model']['below_kaplan_meier'], 5)}, "
         f"paired. Concordance weighted for censoring: {ranking['model']['concordance_weighted']:.4f}.\n"
