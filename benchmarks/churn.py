@@ -33,7 +33,7 @@ BATCH = 16_384
 BANK = ChurnModelsConfig(candidates=("oblivious", "network"), folds=4)
 UCI = ChurnModelsConfig(candidates=("boosting", "network"), folds=3)
 DIGITAL = ChurnModelsConfig(candidates=("additive", "network"), folds=3)
-"""Candidates by what each reached alone on folds inside the first training part of its table; the rest is default."""
+"""Candidates by what each reached alone on folds inside the first training part; all else is the default."""
 METRICS = ("auc", "pr_auc", "brier")
 Fold = tuple[np.ndarray, np.ndarray]
 Peer = Callable[["Table", np.ndarray, np.ndarray], np.ndarray]
@@ -308,8 +308,9 @@ _INTRODUCTION = (
     "The churn models (`training/churn_models.py`) with the candidates named under each table, else with their default "
     "settings: fitted on inner folds of each training part, blended and calibrated on what they say of rows that they "
     "were not fitted on, then fitted on the whole training part. Nothing, the encoder included, has seen a test row, "
-    "and settings were chosen on folds inside the first training part; but oblivious trees and the last fit on all rows "
-    "were added after two outer folds of bank churn had been seen without them. All models have the same outer folds; ± is the "
+    "and settings were chosen on folds inside the first training part; but oblivious trees and the last fit on all "
+    "rows were added after two outer folds of bank churn had been seen without them. All models have the same "
+    "outer folds; ± is the "
     "standard deviation over folds; differences are paired by fold, with 95 % t-intervals. Seed 0, and each outer "
     "fold's number for the fits. Gender, protected in two of the catalogs, is read: the peers' figures read it."
 )
