@@ -84,6 +84,7 @@ EXTRA_OF = {
     "torch": "train",
 }
 """Which optional extra brings a package that may be absent."""
+_OPENMP = "apt-get install libgomp1 (Debian, Ubuntu) or brew install libomp (macOS) brings it"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -107,6 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone; nothing is left to be said to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if not any(library in str(error) for library in ("libgomp", "libomp")):
+            raise
+        _fail(ConfigError(f"LightGBM needs OpenMP, which this machine lacks ({error}); {_OPENMP}"))
 
 
 def application(words: Sequence[str]) -> "typer.Typer":

@@ -187,3 +187,9 @@ def test_telemetry_is_off_before_any_verb_runs(
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "False")
     assert verb("import os\nat_import = os.environ['BENTOML_DO_NOT_TRACK']\ndef act():\n    print(at_import)\n") == 0
     assert capsys.readouterr().out == "True\n"
+
+
+def test_a_machine_without_openmp_is_told_what_brings_it(verb: Verb, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = "libgomp.so.1: cannot open shared object file: No such file or directory"
+    assert verb(f"raise OSError({missing!r})\ndef act(): ...\n") == 2
+    assert "apt-get install libgomp1" in capsys.readouterr().err
