@@ -43,6 +43,8 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
             f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
             "section embedding or churn trains without"
         )
+    if config.recommender and config.evaluation.protocol == "temporal":
+        cuts(config.evaluation, lake.as_of)
     if config.churn is not None:
         find_label(lake, config.churn)
     definition = define(lake, config.features, before=first_unseen_day(config, lake))
