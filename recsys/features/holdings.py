@@ -1,12 +1,12 @@
 """What the customer holds and what they did with which product, before the example's point."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
 
 from recsys.features.definition import HOLDING_KINDS, FeatureDefinition
-from recsys.features.view import AT, FAR, NEVER, Column, View, arrays
+from recsys.features.view import AT, FAR, View, arrays, taken
 from recsys.features.vocabulary import Vocabulary, vocabulary
 
 ORDER = ("at", "position", "event_id", "product_id", "kind")
@@ -39,7 +39,7 @@ def seen_interactions(view: View) -> pl.DataFrame:
     for name, kind in _EVENT.items():
         if name in events.columns:
             column = events[name]
-            found.append((column if column.dtype == kind else column.cast(kind))[pairs.event])
+            found.append(taken(column if column.dtype == kind else column.cast(kind), pairs.event))
         else:
             found.append(pl.Series(name, [None], dtype=kind).new_from_index(0, len(pairs.event)))
     return _in_order(pl.DataFrame(found))
@@ -47,10 +47,15 @@ def seen_interactions(view: View) -> pl.DataFrame:
 
 def _in_order(seen: pl.DataFrame) -> pl.DataFrame:
     """Sorted by example and `ORDER`; the texts are compared only if two events of an example share their time."""
-    seen = seen.sort("row", "at", nulls_last=False)
+    if not _before(seen, np.less_equal):
+        seen = seen.sort("row", "at", nulls_last=False)
+    return seen if _before(seen, np.less) else seen.sort("row", *ORDER, nulls_last=False)
+
+
+def _before(seen: pl.DataFrame, compare: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:
+    """Whether the times of each two neighbours of an example, whose rows ascend, compare so; none is before any."""
     row, at = seen["row"].to_numpy(), seen["at"].to_numpy().view(np.int64)
-    tied = (row[1:] == row[:-1]) & (at[1:] == at[:-1])
-    return seen.sort("row", *ORDER, nulls_last=False) if tied.any() else seen
+    return bool((compare(at[:-1], at[1:]) | (row[1:] != row[:-1])).all())
 
 
 def holdings(seen: pl.DataFrame) -> pl.DataFrame:
@@ -68,22 +73,25 @@ def holdings(seen: pl.DataFrame) -> pl.DataFrame:
 
 def history(seen: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame:
     """Columns `row`, `history`, `history_kind`, `history_age`: the last interactions about a product, oldest first."""
-    wanted: dict[str, Column] = {"kind": vocabulary(definition.history_kinds), "at": AT, "position": pl.Int64()}
-    found = arrays(seen, wanted)
-    ordered = (found["at"] != NEVER) | (found["position"] != NEVER)
-    place = np.flatnonzero((found["kind"] >= 0) & ordered & _known(seen["product_id"]))
+    ordered = _known(seen["at"]) | _known(seen["position"])
+    kind = vocabulary(definition.history_kinds).places(seen["kind"])
+    place = np.flatnonzero((kind >= 0) & ordered & _known(seen["product_id"]))
     row = seen["row"].to_numpy()[place]
     after = np.searchsorted(row, row, side="right") - np.arange(len(row))
     place = place[after <= definition.history_length]
-    age = seen["age"][place]
-    columns = [seen["product_id"][place].alias("history"), seen["kind"][place].alias("history_kind")]
+    age = taken(seen["age"], place)
+    named = {"product_id": "history", "kind": "history_kind"}
+    columns = [taken(seen[name], place).alias(alias) for name, alias in named.items()]
     columns.append((age.replace(-1, None) if (age == -1).any() else age).alias("history_age"))
     return _lists(seen["row"].to_numpy()[place], columns)
 
 
 def _known(values: pl.Series) -> np.ndarray:
     """bool [N]."""
-    return values.is_not_null().to_numpy() if values.null_count() else np.ones(len(values), dtype=np.bool_)
+    missing = values.null_count()
+    if 0 < missing < len(values):
+        return values.is_not_null().to_numpy()
+    return np.full(len(values), not missing)
 
 
 def _lists(row: np.ndarray, columns: Sequence[pl.Series]) -> pl.DataFrame:

@@ -8,7 +8,7 @@ import polars as pl
 from recsys.errors import DataError
 from recsys.features.definition import Column as Attribute
 from recsys.features.definition import FeatureDefinition
-from recsys.features.view import FAR, NEVER, Column, View, arrays, matches
+from recsys.features.view import FAR, NEVER, Column, View, arrays, matches, taken
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def _number(view: View, column: Attribute, given: pl.Series, place: np.ndarray) 
 
 
 def _words(column: Attribute, given: pl.Series, place: np.ndarray) -> pl.Series:
-    found = given.gather(pl.Series(place).replace(-1, None)) if (place < 0).any() else given[place]
+    found = given.gather(pl.Series(place).replace(-1, None)) if (place < 0).any() else taken(given, place)
     return found.to_frame().select(text_tokens(pl.col(given.name))).to_series() if column.kind == "text" else found
 
 
