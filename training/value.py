@@ -44,8 +44,6 @@ COLUMNS: dict[str, Any] = {
 }
 """Of the file of a bucket. Money in minor units; recency and age in days; everything ahead within the horizon."""
 MODEL, PACE = "model", "own pace so far"
-SHARES = 100
-"""Points of the curve of gains."""
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,6 @@ from recsys.features.profile import profile
 from recsys.features.view import EXAMPLE, View
 
 __all__ = ["EXAMPLE", "features"]
-_LISTS: dict[str, pl.DataType] = {
-    "holdings": pl.List(pl.String),
-    "history": pl.List(pl.String),
-    "history_kind": pl.List(pl.String),
-    "history_age": pl.List(pl.Int32),
-}
 
 
 def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame:
@@ -51,7 +45,7 @@ def columns(numbers: Mapping[str, np.ndarray]) -> list[pl.Series]:
 
 
 def _lists(view: View, definition: FeatureDefinition) -> list[pl.Series]:
-    """The columns of `_LISTS`, with empty lists for examples that see no event."""
+    """`holdings`, `history`, `history_kind`, `history_age`, with empty lists for examples that see no event."""
     seen = seen_interactions(view)
     found: list[pl.Series] = []
     for part in (holdings(seen), history(seen, definition)):

@@ -59,6 +59,7 @@ class Held:
     opened: np.ndarray
     """int64 [accounts] days, NEVER where not known."""
     closed: np.ndarray
+    """int64 [accounts] days, NEVER for an account that is open."""
 
 
 class View:
