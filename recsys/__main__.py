@@ -66,21 +66,23 @@ GROUPS: Mapping[str, tuple[str, Verbs]] = {
 
 EXTRA_OF = {
     "adbc_driver_manager": "train",
+    "alembic": "serve",
     "adbc_driver_postgresql": "train",
     "bentoml": "serve",
     "duckdb": "train",
     "implicit": "train",
     "lightgbm": "train",
-    "matplotlib": "train",
+    "matplotlib": "campaigns",
     "obstore": "objects",
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "train",
     "psycopg": "train",
+    "ray": "cluster",
     "pytorch_lightning": "train",
-    "scipy": "train",
+    "scipy": "campaigns",
     "sklearn": "train",
-    "sqlalchemy": "train",
+    "sqlalchemy": "serve",
     "torch": "train",
 }
 """Which optional extra brings a package that may be absent."""

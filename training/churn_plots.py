@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from training.svg import COLOURS, INK, one_plot, svg
+from recsys.pages.svg import COLOURS, INK, one_plot, svg
 
 MODEL, REAL = COLOURS[0], COLOURS[1]
 GROUPS = 15

@@ -17,6 +17,7 @@ from recsys.errors import BundleError
 from recsys.features.examples import Part, last_day
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
+from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.labels import Labels
 from training.churn_column import single_column
@@ -33,7 +34,6 @@ from training.churn_page import page
 from training.churn_plots import pictures_of
 from training.churn_rows import churn_rows
 from training.config import parse_config
-from training.page import write_page
 from training.survival_report import survival_content
 
 NAME = "churn"

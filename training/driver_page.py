@@ -6,9 +6,9 @@ from typing import Any
 
 from recsys.drivers.advice import TIERS
 from recsys.drivers.outcome import DAYS
+from recsys.pages.page import document, figure
 from recsys.segment_cards.labels import percent
 from training import driver_plots as plots
-from training.page import document, figure
 from training.segment_tables import HIDDEN, bar, details, section, table
 
 SHOWN = 18

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from training.svg import COLOURS, INK, one_plot, svg
+from recsys.pages.svg import COLOURS, INK, one_plot, svg
 
 TIER_COLOURS = {"randomised": COLOURS[2], "adjusted": COLOURS[0], "observed": COLOURS[9]}
 FILL = LinearSegmentedColormap.from_list("fill", ["#f4f4f4", "#9ecae1", "#2166ac"])

@@ -17,6 +17,7 @@ from recsys.errors import ConfigError
 from recsys.features.definition import FeatureConfig, define
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
+from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.suppression import FEWEST
@@ -27,7 +28,6 @@ from training.driver_page import page
 from training.driver_rows import Found, table
 from training.driver_trials import CONTACTED, Draw, Shown, contact_trials, shown_by_contacts, shown_by_draw
 from training.leaks import without_history
-from training.page import write_page
 
 ADJUSTED = 10
 """Columns whose effect among customers alike is worked out, the most important first, beside how contacts are made."""

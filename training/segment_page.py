@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from recsys.pages.page import document, figure
 from recsys.segment_cards.labels import percent, spoken, worded
-from training.page import document, figure
 from training.segment_section import card_section
 from training.segment_tables import HIDDEN, any_cells, bar, chip, interval, section, table
 from training.segment_texts import MEANINGS, PICTURES

@@ -11,7 +11,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, RegularPolygon
 from matplotlib.ticker import MaxNLocator
 
-from training.svg import COLOURS, INK, one_plot, svg
+from recsys.pages.svg import COLOURS, INK, one_plot, svg
 
 FEWEST = 10
 """Customers in a hexagon of a map that is drawn."""

@@ -16,13 +16,13 @@ from recsys.bundle.recommender import PART as RECOMMENDER
 from recsys.bundle.segmentation import segmentation_of
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
+from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.cards import cards
 from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.suppression import FEWEST
 from training import segment_plots as plots
-from training.page import write_page
 from training.segment_gather import Assigner, Gathered, gather
 from training.segment_page import page
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from recsys.pages.svg import COLOURS
 from recsys.segment_cards.labels import percent, plain
-from training.svg import COLOURS
 
 Card = dict[str, Any]
 HIDDEN = '<span class="soft">hidden</span>'

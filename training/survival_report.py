@@ -12,14 +12,14 @@ from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import survival_days
 from recsys.features.definition import FeatureDefinition
 from recsys.lake.parts import BucketReader
+from recsys.pages.page import figure
+from recsys.pages.svg import COLOURS, INK, one_plot, svg
 from recsys.progress import Progress
 from recsys.segment_cards.labels import percent
 from recsys.segment_cards.suppression import FEWEST
 from recsys.survival import brier_scores, concordance, integrated, kaplan_meier, survival_calibration
-from training.page import figure
 from training.segment_tables import HIDDEN, table
 from training.survival_rows import survival_rows
-from training.svg import COLOURS, INK, one_plot, svg
 
 GROUPS = 8
 """Groups of customers by risk at most."""

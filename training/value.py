@@ -17,10 +17,10 @@ from recsys.lifetime_value.holdout import deciles, normalised_gini
 from recsys.lifetime_value.independence import by_frequency, independence
 from recsys.lifetime_value.likelihood import Fitted
 from recsys.lifetime_value.model import Horizon, ValueModel, expected, fit_value, total, valued
+from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.suppression import FEWEST
-from training.page import write_page
 from training.value_gather import Gathered, bucket_histories, gather
 from training.value_page import purchases_page
 from training.value_plots import pictures_of

@@ -22,10 +22,10 @@ from recsys.lake.store import Lake
 from recsys.lifetime_value.config import ContractConfig, ValueConfig
 from recsys.lifetime_value.contractual import contractual_value
 from recsys.lifetime_value.margin import BALANCE, check_margin, monthly_margin
+from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.intervals import rounded
 from recsys.segment_cards.suppression import FEWEST
-from training.page import write_page
 from training.value_contract_page import contract_page
 from training.value_plots import concentration
 

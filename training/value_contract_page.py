@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from recsys.pages.page import document, figure
 from recsys.segment_cards.labels import percent
-from training.page import document, figure
 from training.segment_tables import section, table
 from training.value_page import PICTURES, cash, interval
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from recsys.pages.page import document, figure
 from recsys.segment_cards.labels import WHOLE_CURRENCIES, percent, plain
-from training.page import document, figure
 from training.segment_tables import section, table
 
 PICTURES = {

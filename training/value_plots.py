@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from recsys.lifetime_value.model import ValueModel
+from recsys.pages.svg import COLOURS, INK, one_plot, svg
 from recsys.segment_cards.suppression import FEWEST
-from training.svg import COLOURS, INK, one_plot, svg
 from training.value_gather import Gathered
 
 if TYPE_CHECKING:

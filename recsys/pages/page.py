@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.durable import rename
-from training.page_style import STYLE
+from recsys.pages.style import STYLE
 
 
 def document(title: str, lead: str, note: str, links: Sequence[tuple[str, str]], sections: Sequence[str]) -> str:
