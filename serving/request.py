@@ -35,11 +35,13 @@ class BadRequest(Exception):
     It may quote the request, so it is never logged.
     """
 
-    def __init__(self, field: str, message: str, status: int = 422) -> None:
+    def __init__(self, field: str, message: str, status: int = 422, *, retry_after: int | None = None) -> None:
+        """`retry_after` in seconds, where the same request may succeed later."""
         super().__init__(field)
         self.field = field
         self.message = message
         self.status = status
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,14 @@ def nearest(name: str, valid: Iterable[str]) -> str:
 
 def _object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BODY:
-        raise BadRequest("body", TOO_LARGE)
+        raise BadRequest("body", TOO_LARGE, 413)
     try:
         value = json.loads(body.decode(), object_pairs_hook=_no_duplicates)
     except UnicodeDecodeError as error:
-        raise BadRequest("body", f"byte {error.start} is not UTF-8; send JSON in UTF-8") from None
+        raise BadRequest("body", f"byte {error.start} is not UTF-8; send JSON in UTF-8", 400) from None
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
-        raise BadRequest("body", f"not JSON ({error.msg} at {where}); send an object such as {EXAMPLE}") from None
+        raise BadRequest("body", f"not JSON ({error.msg} at {where}); send an object such as {EXAMPLE}", 400) from None
     except RecursionError:
         raise BadRequest("body", "nested too deeply; an object of tables, rows and values is 4 levels") from None
     except ValueError:  # an integer of thousands of digits

@@ -111,7 +111,7 @@ def test_a_service_without_a_recommender_says_where_customers_are(card_bundle: P
         assert own.status_code == 200 and own.json()["customer_id"] == "new"
         refused = server.post("recommend", {"customer_id": "C0004"})
         assert refused.status_code == 404 and refused.json()["field"] == "path"
-        assert "no recommender; it answers POST /segment" in refused.json()["error"]
+        assert "no recommender; it answers POST /segment" in refused.json()["detail"]
         assert server.post("segment", {"customer_id": "nobody"}).status_code == 404
         assert server.post("segments", {"customer_id": "C0004"}).status_code == 404
     assert "nobody" not in server.log.read_text() and "C0004" not in server.log.read_text()

@@ -2,10 +2,11 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -16,7 +17,11 @@ import psutil
 import pytest
 
 from recsys.lake.store import Lake
-from serving import service
+from serving import application
+from serving.current import Current
+from serving.endpoints import Endpoint
+from serving.guard import Guard
+from serving.schemas import Who
 from serving.score import score
 from tests.ports import free_port
 from tests.serving.conftest import Server, serving
@@ -53,7 +58,7 @@ def test_known_customers_get_what_the_batch_gives_them(server: Server, batch: di
     with httpx.Client(base_url=server.url, timeout=60) as client:
         for customer_id in sorted(batch)[:SAME]:
             answer = client.post("/recommend", json={"customer_id": customer_id}).json()
-            assert set(answer) == {"bundle_id", "customer_id", "items"}
+            assert set(answer) == {"bundle_id", "request_id", "customer_id", "items"}
             assert answer["customer_id"] == customer_id
             assert answer["bundle_id"] == batch[customer_id]["bundle_id"][0]
             assert same(answer["items"], batch[customer_id]), customer_id
@@ -111,23 +116,39 @@ def test_a_customer_with_nothing_gets_an_answer(server: Server) -> None:
         ({"customer_id": "C0001", "top": 3}, 422, "top"),
         ({"customer": {"customers": [{}]}}, 422, "customer.customers[0].customer_id"),
         (b'{"customer_id": "C0001", "k": NaN}', 422, "k"),
-        (b"not json", 422, "body"),
-        (b"", 422, "body"),
+        (b"not json", 400, "body"),
+        (b"", 400, "body"),
     ],
 )
 def test_bad_input_is_refused_by_its_field(
     server: Server, body: dict[str, object] | bytes, status: int, field: str
 ) -> None:
     answer = server.recommend(body)
-    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/json")
-    assert answer.json()["field"] == field
-    assert len(answer.json()["error"]) > len(field) + 10
+    assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+    problem = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "field", "request_id"}
+    assert (problem["status"], problem["field"]) == (status, field)
+    assert problem["type"].startswith("urn:recsys:problem:") and problem["title"]
+    assert len(problem["detail"]) > len(field) + 10
+    assert problem["request_id"] == answer.headers["x-request-id"]
+
+
+def test_a_well_formed_request_id_is_kept_and_any_other_replaced(server: Server) -> None:
+    kept = server.recommend({"customer_id": "C0001"}, **{"X-Request-Id": "order-2025_0001"})
+    assert kept.headers["x-request-id"] == kept.json()["request_id"] == "order-2025_0001"
+    assert kept.headers["x-bundle-id"] == kept.json()["bundle_id"]
+    for bad in ("short", "x" * 65, "a b c d e f g", "drop;table--"):
+        made = server.recommend({"customer_id": "nobody"}, **{"X-Request-Id": bad})
+        assert made.json()["request_id"] == made.headers["x-request-id"] != bad
+        assert len(made.json()["request_id"]) == 32
+    ids = {httpx.get(f"{server.url}/nowhere").headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
 
 
 def test_a_million_candidates_are_refused(server: Server) -> None:
     body = json.dumps({"customer_id": "C0001", "candidates": [f"P{i:07d}" for i in range(1_000_000)]}).encode()
     answer = server.recommend(body)
-    assert answer.status_code == 422
+    assert answer.status_code == 413
     assert answer.json()["field"] == "body"
 
 
@@ -136,7 +157,7 @@ def test_a_body_without_a_length_is_bounded_too(server: Server) -> None:
     answer = httpx.post(
         f"{server.url}/recommend", content=chunks, headers={"Content-Type": "application/json"}, timeout=60
     )
-    assert (answer.status_code, answer.json()["field"]) == (422, "body")
+    assert (answer.status_code, answer.json()["field"]) == (413, "body")
 
 
 def test_other_paths_methods_and_content_types_are_refused_in_json(server: Server) -> None:
@@ -147,7 +168,7 @@ def test_other_paths_methods_and_content_types_are_refused_in_json(server: Serve
     assert (answer.status_code, answer.json()["field"], answer.headers["allow"]) == (405, "method", "POST")
     assert httpx.post(f"{server.url}/healthz").status_code == 405
     answer = server.recommend(b"customer_id=C0001", **{"Content-Type": "application/x-www-form-urlencoded"})
-    assert (answer.status_code, answer.json()["field"]) == (422, "content-type")
+    assert (answer.status_code, answer.json()["field"]) == (415, "content-type")
 
 
 def test_health_readiness_and_metrics(server: Server) -> None:
@@ -155,7 +176,8 @@ def test_health_readiness_and_metrics(server: Server) -> None:
     assert httpx.get(f"{server.url}/readyz").status_code == 200
     server.recommend({"customer_id": "C0001"})
     metrics = httpx.get(f"{server.url}/metrics").text
-    assert 'request_total{endpoint="/recommend",http_response_code="200"' in metrics
+    assert 'recsys_requests_total{endpoint="/recommend",status="200"}' in metrics
+    assert 'recsys_request_seconds_count{endpoint="/recommend"}' in metrics
 
 
 def test_it_listens_on_the_loopback_only(server: Server) -> None:
@@ -187,7 +209,7 @@ def test_no_log_and_no_metric_holds_anything_of_a_request(server: Server) -> Non
     ]
     for body in bodies:
         answer = server.recommend(body, **{"X-Customer": canary, "User-Agent": canary})
-        assert answer.status_code in (200, 404, 422), answer.text
+        assert answer.status_code in (200, 400, 404, 422), answer.text
     server.recommend(b"{}", **{"Content-Type": canary})
     httpx.get(f"{server.url}/{canary}?customer={canary}")
     httpx.post(f"{server.url}/recommend?customer={canary}", json={"customer_id": canary})
@@ -228,7 +250,7 @@ def test_callers_who_come_before_it_is_warm_wait_and_get_their_answer(
             assert early == [200]
             assert "decoy" not in server.log.read_text()
             after = {"customers": [{"customer_id": "x"}], "interactions": [{"kind": "login", "at": "2025-01-01"}]}
-            assert "as_of 2025-01-01" in server.recommend({"customer": after}).json()["error"]
+            assert "as_of 2025-01-01" in server.recommend({"customer": after}).json()["detail"]
     assert server.process.returncode == 0
     assert "Traceback" not in server.log.read_text()
 
@@ -237,7 +259,7 @@ def test_without_a_lake_only_own_data_are_answered(small_bundle: Path, tmp_path:
     with serving(small_bundle, folder=tmp_path) as server:
         answer = server.recommend({"customer_id": "C0001"})
         assert (answer.status_code, answer.json()["field"]) == (404, "customer_id")
-        assert "no lake" in answer.json()["error"]
+        assert "no lake" in answer.json()["detail"]
         answer = server.recommend({"customer": {"customers": [{"customer_id": "C0001", "region": "north"}]}, "k": 1})
         assert len(answer.json()["items"]) == 1
 
@@ -254,20 +276,26 @@ def test_workers_send_no_telemetry_and_write_nothing_at_home(server: Server) -> 
 class Failing:
     """Answers nothing, and quotes the caller while it fails."""
 
-    def recommend(self, body: bytes) -> dict[str, Any]:
-        raise ValueError(f"cannot convert {body.decode()}")
+    bundle = SimpleNamespace(bundle_id="b" * 16)
+
+
+def fail(current: Failing, body: bytes, path: Mapping[str, str]) -> dict[str, Any]:
+    raise ValueError(f"cannot convert {body.decode()}")
 
 
 def ask_in_process(waiting: int, body: dict[str, object]) -> httpx.Response:
     """What the application answers without a server around it, when it fails and so many callers wait."""
+    endpoint = Endpoint("POST", "/fail", "score", f"{__name__}:fail", "Fails.", request=Who)
+
+    async def nothing(scope: Any, receive: Any, send: Any) -> None:
+        raise AssertionError("BentoML was asked")
 
     async def ask() -> httpx.Response:
-        service.app.state.answers = Failing()
-        service.app.state.limiter = anyio.CapacityLimiter(1)
-        service.app.state.waiting = waiting
-        transport = httpx.ASGITransport(app=service.app)
+        app = application.Application()
+        app.state = application.State(Current(Failing()), waiting=waiting)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app=Guard(nothing, app, (endpoint,)))
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.post("/recommend", json=body)
+            return await client.post("/fail", json=body)
 
     return anyio.run(ask)
 
@@ -275,8 +303,8 @@ def ask_in_process(waiting: int, body: dict[str, object]) -> httpx.Response:
 def test_an_unforeseen_error_is_logged_by_its_place_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service.logger, "propagate", True)
-    monkeypatch.setattr(service.logger.parent, "propagate", True)
+    monkeypatch.setattr(application.logger, "propagate", True)
+    monkeypatch.setattr(application.logger.parent, "propagate", True)
     answer = ask_in_process(0, {"customer_id": "CANARY"})
     assert (answer.status_code, answer.json()["field"]) == (500, None)
     assert "ValueError at test_service.py:" in caplog.text
@@ -284,5 +312,5 @@ def test_an_unforeseen_error_is_logged_by_its_place_alone(
 
 
 def test_too_many_waiting_callers_are_told_to_come_back() -> None:
-    answer = ask_in_process(service.MAX_WAITING, {"customer_id": "C1"})
+    answer = ask_in_process(application.MAX_WAITING, {"customer_id": "C1"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

@@ -1,0 +1,106 @@
+"""The endpoints of the service, one row each: routing, the key check and the OpenAPI document all read this table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import unquote
+
+from pydantic import BaseModel
+
+from serving.schemas import AskChurn, AskRecommend, Leaving, Placed, Recommended, Who
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
+Scope = Literal["public", "score", "write", "admin"]
+"""What a caller's key must allow: nothing at all, to ask, to change what is stored, to look after the service."""
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One method of one path."""
+
+    method: Method
+    path: str
+    """May hold one segment in braces, as `/customers/{id}` does."""
+    scope: Scope
+    handler: str | None
+    """`module:function`, called with (the `Answers` in force, the body, the segments in braces by name).
+
+    It returns the answer as a dict, to which bundle and request id are added, or whole as bytes of JSON; it raises
+    `BadRequest` where it cannot. One runs at a time in a worker. None: BentoML answers.
+    """
+    does: str
+    """In one line."""
+    request: type[BaseModel] | None = None
+    """The shape of a body of JSON; None: the endpoint has no body."""
+    response: type[BaseModel] | None = None
+    """The shape of the answer; None: not described, as of text."""
+    example: Mapping[str, Any] | None = None
+    """A body."""
+
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint(
+        "POST",
+        "/recommend",
+        "score",
+        "serving.answers:Answers.recommend",
+        "The products to offer next, the best first.",
+        request=AskRecommend,
+        response=Recommended,
+        example={"customer_id": "C0001", "k": 3},
+    ),
+    Endpoint(
+        "POST",
+        "/segment",
+        "score",
+        "serving.answers:Answers.segment",
+        "The segment a customer is in, and what is unusual about them.",
+        request=Who,
+        response=Placed,
+        example={"customer_id": "C0001"},
+    ),
+    Endpoint(
+        "POST",
+        "/churn",
+        "score",
+        "serving.answers:Answers.churn",
+        "How likely a customer is to leave, when and why.",
+        request=AskChurn,
+        response=Leaving,
+        example={"customer_id": "C0001", "reasons": 3},
+    ),
+    Endpoint("GET", "/healthz", "public", None, "200 while the process lives."),
+    Endpoint("GET", "/readyz", "public", None, "200 once questions are answered."),
+    Endpoint("GET", "/metrics", "admin", None, "Counts and durations for Prometheus."),
+)
+
+
+class Routes:
+    """Which endpoints a path has, and what stands in place of the segments in braces."""
+
+    def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
+        self._fixed: dict[str, dict[str, Endpoint]] = {}
+        self._open: dict[tuple[str, ...], dict[str, Endpoint]] = {}
+        for endpoint in endpoints:
+            braces = "{" in endpoint.path
+            methods = (
+                self._open.setdefault(tuple(endpoint.path.split("/")), {})
+                if braces
+                else self._fixed.setdefault(endpoint.path, {})
+            )
+            if endpoint.method in methods:
+                raise ValueError(f"{endpoint.method} {endpoint.path} stands twice in the table of endpoints")
+            methods[endpoint.method] = endpoint
+
+    def at(self, path: str) -> tuple[Mapping[str, Endpoint], Mapping[str, str]]:
+        """Method → endpoint (empty: no such path), and segment name → text. `path` is as sent, percent-encoded."""
+        if (fixed := self._fixed.get(path)) is not None:
+            return fixed, {}
+        segments = path.split("/")
+        for pattern, methods in self._open.items():
+            if len(pattern) == len(segments) and all(
+                p == s or (p[:1] == "{" and s) for p, s in zip(pattern, segments, strict=True)
+            ):
+                pairs = zip(pattern, segments, strict=True)
+                return methods, {p[1:-1]: unquote(s) for p, s in pairs if p[:1] == "{"}
+        return {}, {}

@@ -1,0 +1,124 @@
+"""The shapes of questions and answers, as the OpenAPI document shows them; hot paths read and write plain JSON."""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Shape(BaseModel):
+    """A closed object whose fields are described by the text below each."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Who(Shape):
+    """About whom: exactly one of `customer_id` and `customer`."""
+
+    customer_id: str | None = Field(None, min_length=1, max_length=256)
+    """A customer that the bank knows."""
+    customer: dict[str, list[dict[str, Any]]] | None = None
+    """The customer's own data: table → rows, as the lake's contract has them; `customers` has one row."""
+
+
+class AskRecommend(Who):
+    """Which products next?"""
+
+    k: int = Field(10, ge=1)
+    """How many products; at most as many as the catalogue has."""
+    exclude: list[str] = []
+    """Products that must not be recommended."""
+    candidates: list[str] | None = Field(None, min_length=1)
+    """The only products that may be recommended."""
+    diversity: float | None = Field(None, ge=0, le=1)
+    """0 ranks by score alone, up to 1 for variety; as the bundle was configured if left out."""
+    reasons: int = Field(0, ge=0, le=10)
+    """How many reasons to give for each product."""
+
+
+class AskChurn(Who):
+    """Who will leave?"""
+
+    reasons: int = Field(3, ge=0, le=10)
+    """How many reasons to give."""
+
+
+class Answer(Shape):
+    """What every answer carries."""
+
+    bundle_id: str
+    """The bundle that answered."""
+    request_id: str
+    """Of the header X-Request-Id, or made for this request; also in the answer's header."""
+
+
+class Segment(Shape):
+    """A segment of the bundle, and how far the customer is from its prototype."""
+
+    id: str
+    name: str
+    distance: float
+
+
+class Placed(Answer):
+    """Where a customer is; the last two only from a bundle with segments."""
+
+    customer_id: str
+    segment: Segment | None = None
+    unusual: list[str] | None = None
+    """Features that make the customer unusual, the worst first; null if they are not."""
+
+
+class Reason(Shape):
+    """What raised a score, and by how much."""
+
+    kind: str
+    name: str
+    effect: float
+
+
+class Item(Shape):
+    """One recommended product."""
+
+    rank: int = Field(ge=1)
+    product_id: str
+    score: float
+    """Higher is better; comparable within one answer; not a probability."""
+    probability: dict[str, float] | None = None
+    """That the customer acquires the product, by horizon; null for one that they hold."""
+    reasons: list[Reason] | None = None
+
+
+class Recommended(Placed):
+    """Products, the best first."""
+
+    items: list[Item]
+
+
+class Leaving(Answer):
+    """How likely a customer is to leave."""
+
+    customer_id: str
+    standing: str
+    """customer, left or joins_later."""
+    horizon_months: int
+    probability: float | None
+    tier: str | None
+    act: bool
+    """Whether acting is worth its costs."""
+    survival: dict[str, float] | None = None
+    reasons: list[dict[str, Any]] | None = None
+
+
+class Problem(Shape):
+    """An error, after RFC 9457."""
+
+    type: str
+    """Which kind of problem, as a URN."""
+    title: str
+    """The kind in words."""
+    status: int
+    detail: str
+    """What was wrong with this request, and what would be right."""
+    field: str | None
+    """The field of the request at fault, such as `customer.interactions[3].at`."""
+    request_id: str
