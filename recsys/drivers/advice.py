@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from recsys.campaigns.sample_size import sample_per_arm
 from recsys.drivers.columns import HOLDS, Columns, Contrast
-from recsys.drivers.effects import sample_per_arm
 from recsys.drivers.outcome import CAMPAIGN, CONTEXT, LOOKS
 
 TIERS = ("randomised", "adjusted", "predictive")

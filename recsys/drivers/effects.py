@@ -36,18 +36,27 @@ class Effect:
         return 1 if self.low > 0 else -1 if self.high < 0 else 0
 
 
-def mean_had_all(outcome: np.ndarray, taken: np.ndarray, chance: np.ndarray, predicted: np.ndarray) -> Mean:
+def mean_had_all(
+    outcome: np.ndarray,
+    taken: np.ndarray,
+    chance: np.ndarray,
+    predicted: np.ndarray,
+    stands_for: np.ndarray | None = None,
+) -> Mean:
     """Mean outcome had all rows [n] been treated as those marked `taken`, each with its `chance` of that.
 
     Augmented inverse probability weighting with normalised weights: right where either the chances or the predictions
     are. Robins, Rotnitzky, Zhao, JASA 1994; Hájek's normalisation. `predicted` comes from models that never saw the
-    row (Chernozhukov et al., Econometrics Journal 2018).
+    row (Chernozhukov et al., Econometrics Journal 2018). `stands_for` [n] is how much each row counts in the mean, one
+    if not given; with the chances of being contacted it is the mean of those who are contacted (Li, Morgan, Zaslavsky,
+    JASA 2018).
     """
-    weight = np.where(taken, 1 / chance, 0.0)
+    counts = np.ones(len(outcome)) if stands_for is None else stands_for / stands_for.mean()
+    weight = np.where(taken, counts / chance, 0.0)
     weight = weight / weight.mean()
     left = np.where(taken, outcome - predicted, 0.0)
-    base, correction = float(predicted.mean()), float((weight * left).mean())
-    influence = (predicted - base + weight * np.where(taken, left - correction, 0.0)) / len(outcome)
+    base, correction = float((counts * predicted).mean()), float((weight * left).mean())
+    influence = (counts * (predicted - base) + weight * np.where(taken, left - correction, 0.0)) / len(outcome)
     return Mean(base + correction, influence)
 
 
@@ -123,12 +132,3 @@ def e_value(effect: Effect) -> float | None:
     ratio = with_it / effect.untreated
     ratio = ratio if ratio > 1 else 1 / ratio
     return float(ratio + np.sqrt(ratio * (ratio - 1)))
-
-
-def sample_per_arm(rate: float, size: float) -> int | None:
-    """Customers for each of two arms to see a difference of `size` from `rate`: 80 % power, 5 % two-sided."""
-    other = min(max(rate + size, 0.0), 1.0)
-    if size == 0 or not 0 < rate < 1:
-        return None
-    spread = rate * (1 - rate) + other * (1 - other)
-    return int(np.ceil((Z + 0.8416212335729143) ** 2 * spread / size**2))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from recsys.drivers.effects import Effect, difference, e_value, mean_had_all, observed, sample_per_arm, weighted
+from recsys.campaigns.sample_size import sample_per_arm
+from recsys.drivers.effects import Effect, difference, e_value, mean_had_all, observed, weighted
 from recsys.segment_cards.intervals import newcombe
 
 

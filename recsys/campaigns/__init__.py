@@ -1,0 +1,1 @@
+"""Campaigns: whether they worked, what they earned, and whom to contact next."""
