@@ -305,6 +305,24 @@ def test_bank_churn_modelling(datasets: Path, tmp_path: Path) -> None:
     }, "no label, no group, nothing protected, no name"
 
 
+def test_open_bandit(datasets: Path, tmp_path: Path) -> None:
+    lake = import_catalog(shipped("catalog", "obd"), tmp_path / "lake", datasets / "obd")
+    rows = {"customers": 40_000, "products": 80, "decisions": 40_000, "outcomes": 207}
+    assert {name: info.rows for name, info in lake.tables.items()} == rows
+    assert violations(lake) == []
+    made = lake.read("decisions").join(lake.read("customers"), on="customer_id")
+    clicked = made.join(lake.read("outcomes"), on="decision_id", how="left", suffix="_of_outcome")
+    rates = clicked.group_by("campaign", "policy").agg(pl.col("kind").is_not_null().mean()).sort("campaign", "policy")
+    assert rates.rows() == [
+        ("men", "bts", 0.0069),
+        ("men", "random", 0.0046),
+        ("women", "bts", 0.0046),
+        ("women", "random", 0.0046),
+    ]
+    uniform = made.filter(pl.col("policy") == "random").group_by("campaign").agg(pl.col("propensity").unique())
+    assert {name: 1 / share[0] for name, share in uniform.rows()} == pytest.approx({"men": 34, "women": 46})
+
+
 def test_hillstrom(datasets: Path, tmp_path: Path) -> None:
     lake = import_catalog(shipped("catalog", "hillstrom"), tmp_path / "lake", datasets / "hillstrom")
     assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 64_000}
