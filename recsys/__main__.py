@@ -57,9 +57,17 @@ CHURN_VERBS: Verbs = {
     "report": ("training.churn_commands:report", "How good the churn model is, and for whom: a page, and JSON."),
 }
 
+KEY_VERBS: Verbs = {
+    "add": ("serving.key_commands:add", "Make a key for the service and print it, once."),
+    "list": ("serving.key_commands:list_keys", "The keys of a file and what they allow, without the keys."),
+    "revoke": ("serving.key_commands:revoke", "End a key, within a second."),
+    "rotate": ("serving.key_commands:rotate", "A new key with the rights of an old one, which ends later."),
+}
+"""Verbs of `recsys keys`."""
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
     "churn": ("Say who will leave, and how sure that is.", CHURN_VERBS),
+    "keys": ("Say who may ask the service, and what.", KEY_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

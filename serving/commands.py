@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -138,20 +138,34 @@ def serve(
     bundle: BundlePath,
     lake: LakeOption = None,
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; others than 127.0.0.1 open it.")
+        str, typer.Option("--host", help="Address to listen on; others than 127.0.0.1 open it, and need --keys.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 3000,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
     as_of: AsOf = None,
+    keys: Annotated[
+        Path | None, typer.Option("--keys", metavar="FILE", help="API keys (recsys keys add); nobody else gets in.")
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain in PEM form, for HTTPS.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key in PEM form.")
+    ] = None,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option("--log-format", help="Form of the lines of the log.")
+    ] = "text",
 ) -> None:
-    """Answer over HTTP: POST /recommend, /segment, /churn, GET /healthz, /readyz, /metrics. Stops on Ctrl-C or SIGTERM.
+    """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
     With --lake, customers are known by {"customer_id": …}; with or without it, {"customer": {table: [rows]}} brings
-    a customer's own data. There is no authentication: put a gateway before it.
+    a customer's own data. Without --keys it listens on the loopback only and lets in every process of the machine.
     """
+    from serving.access import Access
     from serving.launch import launch
 
-    launch(bundle, lake, parse_day(as_of), host=host, port=port, workers=workers)
+    access = Access(host, port, keys, tls_cert, tls_key, log_format)
+    launch(bundle, lake, parse_day(as_of), access=access, workers=workers)
 
 
 def report(

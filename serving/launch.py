@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
+from serving.access import Access
 from serving.answers import Answers
 from serving.source import absolute
 
@@ -18,22 +19,23 @@ GRACE_SECONDS = 30
 """How long a stopping worker may take to finish the requests it has."""
 
 
-def launch(
-    bundle: Path | str, lake: Path | str | None, as_of: date | None, *, host: str, port: int, workers: int
-) -> None:
+def launch(bundle: Path | str, lake: Path | str | None, as_of: date | None, *, access: Access, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Returns when the workers have finished what they had begun."""
-    _check_address(host, port)
+    access.check()
+    _check_address(access.host, access.port)
     found = Answers.open(bundle, lake, as_of)  # what a worker could not open is said here, before there is one
     home = tempfile.mkdtemp(prefix="recsys-serve-")
     try:
         _prepare(home, bundle, lake, as_of)
+        access.to_environment(home)
         day = f" as of {found.as_of}" if found.as_of else ""
         print(
-            f"Serving bundle {found.bundle.bundle_id}{day} at http://{host}:{port}{found.paths[0]}",
+            f"Serving bundle {found.bundle.bundle_id}{day} at {access.url}{found.paths[0]}",
             file=sys.stderr,
             flush=True,
         )
-        _serve(host, port, workers)
+        access.say()
+        _serve(access, workers)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -51,7 +53,7 @@ def _prepare(home: str, bundle: Path | str, lake: Path | str | None, as_of: date
             os.environ[name] = value
 
 
-def _serve(host: str, port: int, workers: int) -> None:
+def _serve(access: Access, workers: int) -> None:
     from _bentoml_impl.server import serve_http
 
     from serving.service import Recommendations
@@ -65,18 +67,16 @@ def _serve(host: str, port: int, workers: int) -> None:
     serve_http(
         "serving.service:Recommendations",
         working_dir=package_parent,
-        host=host,
-        port=port,
+        host=access.host,
+        port=access.port,
         timeout_graceful_shutdown=GRACE_SECONDS,
+        **access.for_server(),
     )
 
 
 def _check_address(host: str, port: int) -> None:
     """ConfigError unless the address can be listened on."""
-    try:
-        version = ipaddress.ip_address(host).version
-    except ValueError:
-        raise ConfigError(f"--host {host}: not an IP address; write 127.0.0.1, or 0.0.0.0 for every address") from None
+    version = ipaddress.ip_address(host).version
     try:
         with socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

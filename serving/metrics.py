@@ -19,6 +19,19 @@ DURATION = Histogram("recsys_request_seconds", "From the first byte of the reque
                      ["endpoint"], buckets=SECONDS)  # fmt: skip
 STAGES = Histogram("recsys_stage_seconds", "Inside a question, by stage.", ["stage"], buckets=SECONDS)
 
+SHED = Counter("recsys_shed", "Requests told to come back.", ["reason"])
+REFUSED = Counter("recsys_refused", "Requests not let in: unknown path or method, no key, wrong key.", ["status"])
+
+
+def shed(reason: Literal["queue", "rate"]) -> None:
+    """Count a request that is told to come back: too many wait, or its key asks too often."""
+    SHED.labels(reason).inc()
+
+
+def refused(status: int) -> None:
+    """Count a request that was not let in."""
+    REFUSED.labels(str(status)).inc()
+
 
 def answered(endpoint: str, status: int, seconds: float) -> None:
     """Count an answer; `endpoint` is a path of the table, with its braces."""

@@ -1,17 +1,22 @@
 """The BentoML service: its workers, lifecycle, health and metrics; our own endpoints stand before its middleware."""
 
 import os
+from pathlib import Path
 from typing import Any
 
 import bentoml
 from _bentoml_sdk import Service
 
 from recsys.bundle.fits import parse_day
+from serving.access import KEYS, LIMITS, LOG_FORMAT
 from serving.answers import Answers
 from serving.application import Application, State
 from serving.current import Current
 from serving.endpoints import ENDPOINTS
 from serving.guard import Guard
+from serving.keys import Keys
+from serving.logs import log_to_stderr
+from serving.rate import Buckets
 
 BUNDLE, LAKE, AS_OF = "RECSYS_BUNDLE", "RECSYS_LAKE", "RECSYS_AS_OF"
 """Environment variables that tell a worker what to serve; the last two may be missing."""
@@ -28,7 +33,12 @@ class GuardedService(Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> Any:
         """The whole application of one worker."""
-        return Guard(super().to_asgi(is_main=is_main), app, ENDPOINTS)
+        guard = Guard(super().to_asgi(is_main=is_main), app, ENDPOINTS)
+        log_to_stderr("json" if os.environ.get(LOG_FORMAT) == "json" else "text")
+        if KEYS in os.environ:
+            guard.keys = Keys(Path(os.environ[KEYS]))
+            guard.buckets = Buckets(Path(os.environ[LIMITS]))
+        return guard
 
 
 @bentoml.service(
@@ -36,7 +46,7 @@ class GuardedService(Service[Any]):
     service_class=GuardedService,
     http={"host": "127.0.0.1"},
     traffic={"timeout": 30},
-    logging={"access": {"enabled": True, "request_content_type": False}},  # a header is the caller's text
+    logging={"access": {"enabled": False}},  # ours names the request and the key instead
 )
 class Recommendations:
     """Answers about customers of the lake, or about one whose data come with the request."""

@@ -21,8 +21,10 @@ from serving import application
 from serving.current import Current
 from serving.endpoints import Endpoint
 from serving.guard import Guard
+from serving.logs import Lines
 from serving.schemas import Who
 from serving.score import score
+from serving.turns import Turns
 from tests.ports import free_port
 from tests.serving.conftest import Server, serving
 
@@ -164,6 +166,7 @@ def test_other_paths_methods_and_content_types_are_refused_in_json(server: Serve
     for path in ("/", "/docs.json", "/schema.json", "/recommend/", "/recommend/C0001", "/static_content/index.css"):
         answer = httpx.get(server.url + path)
         assert (answer.status_code, answer.json()["field"]) == (404, "path"), path
+        assert answer.headers["x-content-type-options"] == "nosniff"
     answer = httpx.get(f"{server.url}/recommend")
     assert (answer.status_code, answer.json()["field"], answer.headers["allow"]) == (405, "method", "POST")
     assert httpx.post(f"{server.url}/healthz").status_code == 405
@@ -173,7 +176,8 @@ def test_other_paths_methods_and_content_types_are_refused_in_json(server: Serve
 
 def test_health_readiness_and_metrics(server: Server) -> None:
     assert httpx.get(f"{server.url}/healthz").status_code == 200
-    assert httpx.get(f"{server.url}/readyz").status_code == 200
+    ready = httpx.get(f"{server.url}/readyz")
+    assert (ready.status_code, ready.headers["cache-control"]) == (200, "no-store")
     server.recommend({"customer_id": "C0001"})
     metrics = httpx.get(f"{server.url}/metrics").text
     assert 'recsys_requests_total{endpoint="/recommend",status="200"}' in metrics
@@ -216,7 +220,7 @@ def test_no_log_and_no_metric_holds_anything_of_a_request(server: Server) -> Non
     httpx.request(canary, f"{server.url}/recommend")
     time.sleep(0.5)
     log = server.log.read_text()
-    assert "path=/recommend" in log
+    assert "endpoint=/recommend method=POST status=422" in log
     assert canary not in log
     assert "C0001" not in log
     assert canary not in httpx.get(f"{server.url}/metrics").text
@@ -283,8 +287,8 @@ def fail(current: Failing, body: bytes, path: Mapping[str, str]) -> dict[str, An
     raise ValueError(f"cannot convert {body.decode()}")
 
 
-def ask_in_process(waiting: int, body: dict[str, object]) -> httpx.Response:
-    """What the application answers without a server around it, when it fails and so many callers wait."""
+def ask_in_process(body: dict[str, object], most: int = 64) -> httpx.Response:
+    """What the application answers without a server around it, when its handler fails and so many may wait."""
     endpoint = Endpoint("POST", "/fail", "score", f"{__name__}:fail", "Fails.", request=Who)
 
     async def nothing(scope: Any, receive: Any, send: Any) -> None:
@@ -292,9 +296,10 @@ def ask_in_process(waiting: int, body: dict[str, object]) -> httpx.Response:
 
     async def ask() -> httpx.Response:
         app = application.Application()
-        app.state = application.State(Current(Failing()), waiting=waiting)  # type: ignore[arg-type]
+        turns = {"score": Turns("test", most=most)}
+        app.state = application.State(Current(Failing()), turns)  # type: ignore[arg-type]
         transport = httpx.ASGITransport(app=Guard(nothing, app, (endpoint,)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             return await client.post("/fail", json=body)
 
     return anyio.run(ask)
@@ -304,13 +309,16 @@ def test_an_unforeseen_error_is_logged_by_its_place_alone(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(application.logger, "propagate", True)
-    monkeypatch.setattr(application.logger.parent, "propagate", True)
-    answer = ask_in_process(0, {"customer_id": "CANARY"})
+    answer = ask_in_process({"customer_id": "CANARY"})
     assert (answer.status_code, answer.json()["field"]) == (500, None)
-    assert "ValueError at test_service.py:" in caplog.text
-    assert "CANARY" not in caplog.text + answer.text
+    (failed,) = [record for record in caplog.records if record.getMessage() == "failed"]
+    line = json.loads(Lines("json").format(failed))
+    assert line["error"] == "ValueError" and line["place"].startswith("test_service.py:")
+    assert line["request_id"] == answer.json()["request_id"]
+    assert "CANARY" not in json.dumps(line) + answer.text
 
 
 def test_too_many_waiting_callers_are_told_to_come_back() -> None:
-    answer = ask_in_process(application.MAX_WAITING, {"customer_id": "C1"})
+    answer = ask_in_process({"customer_id": "C1"}, most=0)
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"] == "urn:recsys:problem:unavailable"
