@@ -21,10 +21,8 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from serving.customer_data import CustomerContract
-from serving.request import BadRequest, Who, read_leaving, read_question, read_who
+from serving.request import BadRequest, Body, Who, read_leaving, read_question, read_who
 
-NO_PATH: Mapping[str, str] = {}
-"""The segments in braces of a path that has none."""
 KEPT = 1000
 """Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
 
@@ -67,7 +65,7 @@ class Answers:
         check_fits(bundle, lake)
         return cls(bundle, lake, scoring_day(lake, as_of))
 
-    def recommend(self, body: bytes, path: Mapping[str, str] = NO_PATH) -> dict[str, Any]:
+    def recommend(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /recommend; BadRequest says what is wrong with it. One call at a time."""
         recommender = self.recommender
         if recommender is None:
@@ -93,13 +91,13 @@ class Answers:
                 item["reasons"] = [asdict(reason) for reason in found]
         return {**self._about(customer), "items": items}
 
-    def segment(self, body: bytes, path: Mapping[str, str] = NO_PATH) -> dict[str, Any]:
+    def segment(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
         if self.segmentation is None:
             raise self._absent("no segments")
         return self._about(self._asked(read_who(body)))
 
-    def churn(self, body: bytes, path: Mapping[str, str] = NO_PATH) -> dict[str, Any]:
+    def churn(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /churn; BadRequest says what is wrong with it. One call at a time."""
         if self.leaving is None:
             raise self._absent("nothing about who will leave")

@@ -7,10 +7,7 @@ import polars as pl
 
 from recsys.lake.conform import type_name
 from recsys.lake.contract import EARLIEST, LATEST, Column
-from serving.request import BadRequest, kind_of, nearest, read_id
-
-MAX_TEXT = 10_000
-"""Characters of a text value."""
+from serving.request import MAX_TEXT, BadRequest, kind_of, nearest, read_id
 
 
 def read_cell(field: str, column: Column, value: object, as_of: date | None) -> Any:

@@ -7,7 +7,17 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel
 
-from serving.schemas import AskChurn, AskRecommend, Leaving, Placed, Recommended, Who
+from serving.schemas import (
+    AskChurn,
+    AskRecommend,
+    ChurnAnswer,
+    ChurnAnswers,
+    RecommendAnswer,
+    RecommendAnswers,
+    SegmentAnswer,
+    SegmentAnswers,
+    Who,
+)
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 Scope = Literal["public", "score", "write", "admin"]
@@ -32,43 +42,60 @@ class Endpoint:
     """In one line."""
     request: type[BaseModel] | None = None
     """The shape of a body of JSON; None: the endpoint has no body."""
-    response: type[BaseModel] | None = None
-    """The shape of the answer; None: not described, as of text."""
+    response: Any = None
+    """The shape of the answer, a model or a union of models; None: not described, as of text."""
     example: Mapping[str, Any] | None = None
     """A body."""
+    answer: Mapping[str, Any] | None = None
+    """An answer."""
+    statuses: tuple[int, ...] = ()
+    """Further statuses that it may answer, beside those that follow from body, braces and scope."""
 
+
+_IDS = {"bundle_id": "0f6b2c1d9a3e4f57", "request_id": "order-2025-0001"}
+_SEGMENT = {"segment": {"id": "S2", "name": "Many logins, high balance", "distance": 0.74}, "unusual": None}
+_ITEM = {"rank": 1, "product_id": "P03", "score": 6.125, "probability": {"1m": 0.031, "3m": 0.084, "6m": 0.127}}
+_WHY = {"kind": "product", "name": "current_account", "effect": 1.42}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "POST",
         "/recommend",
         "score",
-        "serving.answers:Answers.recommend",
+        "serving.questions:recommend",
         "The products to offer next, the best first.",
         request=AskRecommend,
-        response=Recommended,
+        response=RecommendAnswer | RecommendAnswers,
         example={"customer_id": "C0001", "k": 3},
+        answer={**_IDS, "customer_id": "C0001", **_SEGMENT, "items": [{**_ITEM, "reasons": [_WHY]}]},
     ),
     Endpoint(
         "POST",
         "/segment",
         "score",
-        "serving.answers:Answers.segment",
+        "serving.questions:segment",
         "The segment a customer is in, and what is unusual about them.",
         request=Who,
-        response=Placed,
+        response=SegmentAnswer | SegmentAnswers,
         example={"customer_id": "C0001"},
+        answer={**_IDS, "customer_id": "C0001", **_SEGMENT},
     ),
     Endpoint(
         "POST",
         "/churn",
         "score",
-        "serving.answers:Answers.churn",
+        "serving.questions:churn",
         "How likely a customer is to leave, when and why.",
         request=AskChurn,
-        response=Leaving,
+        response=ChurnAnswer | ChurnAnswers,
         example={"customer_id": "C0001", "reasons": 3},
+        answer={
+            **_IDS,
+            **{"customer_id": "C0001", "standing": "customer", "horizon_months": 3},
+            **{"probability": 0.42, "tier": "high", "act": True, "survival": {"1m": 0.9, "3m": 0.58}, "reasons": []},
+        },
     ),
+    Endpoint("GET", "/openapi.json", "score", "serving.openapi:answer", "This document."),
     Endpoint("GET", "/healthz", "public", None, "200 while the process lives."),
     Endpoint("GET", "/readyz", "public", None, "200 once questions are answered."),
     Endpoint("GET", "/metrics", "admin", None, "Counts and durations for Prometheus."),

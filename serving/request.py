@@ -24,8 +24,14 @@ MAX_BODY = 4 * 1024 * 1024
 TOO_LARGE = f"larger than {MAX_BODY:,} bytes; send one customer's rows and short lists of products"
 MAX_ID = 256
 """Characters of an id."""
+MAX_TEXT = 10_000
+"""Characters of a text value."""
+MAX_DEPTH = 10
+"""Objects and lists within each other; rows of a customer in a list of customers, with tags, are 7."""
 MANY = 2000
 """Names among which the nearest is looked for; more would take longer than the answer is worth."""
+Body = bytes | Mapping[str, Any]
+"""A body as it was sent, or its fields."""
 KINDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string", list: "a list", dict: "object"}
 
 
@@ -65,9 +71,9 @@ class Question(Who):
     """How many for each product, at most."""
 
 
-def read_question(body: bytes, products: Mapping[str, int]) -> Question:
+def read_question(body: Body, products: Mapping[str, int]) -> Question:
     """The question in a body, for a catalogue given as product id → position; BadRequest says what is wrong."""
-    fields = _object(body)
+    fields = read_fields(body)
     who = _who(fields, FIELDS)
     candidates = _products(fields, "candidates", products)
     if candidates == ():
@@ -83,14 +89,14 @@ def read_question(body: bytes, products: Mapping[str, int]) -> Question:
     )
 
 
-def read_who(body: bytes) -> Who:
+def read_who(body: Body) -> Who:
     """About whom the body of POST /segment asks; BadRequest says what is wrong."""
-    return _who(_object(body), WHO)
+    return _who(read_fields(body), WHO)
 
 
-def read_leaving(body: bytes) -> tuple[Who, int]:
+def read_leaving(body: Body) -> tuple[Who, int]:
     """About whom the body of POST /churn asks, and for how many reasons; BadRequest says what is wrong."""
-    fields = _object(body)
+    fields = read_fields(body)
     who = _who(fields, LEAVING)
     return who, _reasons(fields, REASONS, "how many for leaving")
 
@@ -132,7 +138,10 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     return f"there are {', '.join(names[:8]) or 'none'}{more}"
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def read_fields(body: Body) -> dict[str, Any]:
+    """The fields of a body, read strictly; what has been read stays as it is."""
+    if isinstance(body, Mapping):
+        return dict(body)
     if len(body) > MAX_BODY:
         raise BadRequest("body", TOO_LARGE, 413)
     try:
@@ -148,25 +157,29 @@ def _object(body: bytes) -> dict[str, Any]:
         raise BadRequest("body", "a number with too many digits; integers have at most 19") from None
     if not isinstance(value, dict):
         raise BadRequest("body", f"{kind_of(value)}; send an object such as {EXAMPLE}")
-    if (path := _not_finite(value)) is not None:
-        what = "NaN, Infinity or beyond the range of a float; send a finite number, or null where there is none"
-        raise BadRequest(path.lstrip("."), what)
+    _check_values(value, "", 1)
     return value
 
 
-def _not_finite(value: object) -> str | None:
-    """Path of the first NaN, Infinity or overflowing number, all of which Python's JSON reader lets through."""
+def _check_values(value: object, path: str, depth: int) -> None:
+    """Refuse what Python's JSON reader lets through: NaN, Infinity, numbers beyond a float; and what is too deep."""
     if isinstance(value, float):
-        return None if math.isfinite(value) else ""
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if (found := _not_finite(item)) is not None:
-                return f".{name[:MAX_ID]}{found}"
-    elif isinstance(value, list):
-        for position, item in enumerate(value):
-            if (found := _not_finite(item)) is not None:
-                return f"[{position}]{found}"
-    return None
+        if not math.isfinite(value):
+            what = "NaN, Infinity or beyond the range of a float; send a finite number, or null where there is none"
+            raise BadRequest(path.lstrip("."), what)
+    elif isinstance(value, str):
+        if len(value) > MAX_TEXT:
+            raise BadRequest(path.lstrip("."), f"{len(value):,} characters; a text has at most {MAX_TEXT:,}")
+    elif isinstance(value, dict | list):
+        if depth > MAX_DEPTH:
+            raise BadRequest(
+                path.lstrip(".") or "body", f"nested deeper than {MAX_DEPTH} levels; no question is so deep"
+            )
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, item in items:
+            if isinstance(item, float | str | dict | list):
+                inside = f"{path}.{name[:MAX_ID]}" if isinstance(name, str) else f"{path}[{name}]"
+                _check_values(item, inside, depth + 1)
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

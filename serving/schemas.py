@@ -4,6 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MOST_CUSTOMERS = 100
+"""Customers that one question may be about."""
+Rows = dict[str, list[dict[str, Any]]]
+"""Table → rows; the OpenAPI document puts the tables of the contract in its place."""
+
 
 class Shape(BaseModel):
     """A closed object whose fields are described by the text below each."""
@@ -11,13 +16,36 @@ class Shape(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
-class Who(Shape):
-    """About whom: exactly one of `customer_id` and `customer`."""
+class One(Shape):
+    """One customer: known by id, or with their own data."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["customer_id"]}, {"required": ["customer"]}],
+            "dependentRequired": {"events": ["customer_id"]},
+        }
+    )
 
     customer_id: str | None = Field(None, min_length=1, max_length=256)
     """A customer that the bank knows."""
-    customer: dict[str, list[dict[str, Any]]] | None = None
+    events: Rows | None = None
+    """What has just happened to that customer: table → rows, for this answer only; nothing is stored."""
+    customer: Rows | None = None
     """The customer's own data: table → rows, as the lake's contract has them; `customers` has one row."""
+
+
+class Who(One):
+    """About whom: one customer, or a list of them."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [{"required": ["customer_id"]}, {"required": ["customer"]}, {"required": ["customers"]}],
+            "dependentRequired": {"events": ["customer_id"]},
+        }
+    )
+
+    customers: list[One] | None = Field(None, min_length=1, max_length=MOST_CUSTOMERS)
+    """Several customers; the answer has them in this order, under `answers`."""
 
 
 class AskRecommend(Who):
@@ -59,7 +87,7 @@ class Segment(Shape):
     distance: float
 
 
-class Placed(Answer):
+class Placed(Shape):
     """Where a customer is; the last two only from a bundle with segments."""
 
     customer_id: str
@@ -94,7 +122,7 @@ class Recommended(Placed):
     items: list[Item]
 
 
-class Leaving(Answer):
+class Leaving(Shape):
     """How likely a customer is to leave."""
 
     customer_id: str
@@ -106,7 +134,38 @@ class Leaving(Answer):
     act: bool
     """Whether acting is worth its costs."""
     survival: dict[str, float] | None = None
+    """That the customer is still there, by horizon; null for who has left."""
     reasons: list[dict[str, Any]] | None = None
+
+
+class RecommendAnswer(Answer, Recommended):
+    """Products for one customer."""
+
+
+class RecommendAnswers(Answer):
+    """Products for several customers."""
+
+    answers: list[Recommended]
+
+
+class SegmentAnswer(Answer, Placed):
+    """Where one customer is."""
+
+
+class SegmentAnswers(Answer):
+    """Where several customers are."""
+
+    answers: list[Placed]
+
+
+class ChurnAnswer(Answer, Leaving):
+    """How likely one customer is to leave."""
+
+
+class ChurnAnswers(Answer):
+    """How likely several customers are to leave."""
+
+    answers: list[Leaving]
 
 
 class Problem(Shape):

@@ -109,3 +109,13 @@ def test_an_error_shows_the_field_but_not_the_value_where_it_may_be_logged() -> 
 
 def test_the_nearest_name_is_not_looked_for_among_very_many() -> None:
     assert nearest("x" * 300, [f"product-{i}" for i in range(200_000)]).endswith("(200000 in all)")
+
+
+def test_depth_and_length_of_texts_are_bounded_and_named() -> None:
+    for depth, field in ((11, "customer.a.a.a.a.a.a.a.a.a"), (50, "customer.a.a.a.a.a.a.a.a.a")):
+        with pytest.raises(BadRequest, match="customer") as caught:
+            read_question(('{"customer": ' + '{"a": ' * depth + "1" + "}" * depth + "}").encode(), PRODUCTS)
+        assert caught.value.field == field and "nested deeper than 10 levels" in caught.value.message
+    with pytest.raises(BadRequest) as caught:
+        read_question(json.dumps({"customer": {"t": [{"x": "y" * 10_001}]}}).encode(), PRODUCTS)
+    assert (caught.value.field, "at most 10,000" in caught.value.message) == ("customer.t[0].x", True)
