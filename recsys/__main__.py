@@ -31,6 +31,7 @@ VERBS: Verbs = {
     "retention": ("serving.retention_commands:retention", "Whom to keep, by what, within a budget: a ranked list."),
     "similar": ("serving.commands:similar", "Products like a product, or customers like a customer."),
     "serve": ("serving.commands:serve", "Answer over HTTP."),
+    "deploy": ("serving.registry_commands:deploy", "Put a bundle into force if every running worker finds it good."),
     "report": ("serving.commands:report", "What was trained, how good it is, and what it recommends, in one page."),
 }
 
@@ -64,10 +65,20 @@ KEY_VERBS: Verbs = {
     "rotate": ("serving.key_commands:rotate", "A new key with the rights of an old one, which ends later."),
 }
 """Verbs of `recsys keys`."""
+
+REGISTRY_VERBS: Verbs = {
+    "create": ("serving.registry_commands:create", "Make an empty registry."),
+    "add": ("serving.registry_commands:add", "Verify a bundle and copy it in."),
+    "list": ("serving.registry_commands:show", "The bundles, the one in force, the history, the workers."),
+    "promote": ("serving.registry_commands:promote", "Put a bundle into force; running servers follow."),
+    "rollback": ("serving.registry_commands:rollback", "Put back into force what was before."),
+}
+
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
     "churn": ("Say who will leave, and how sure that is.", CHURN_VERBS),
     "keys": ("Say who may ask the service, and what.", KEY_VERBS),
+    "registry": ("Keep bundles, and say which is served.", REGISTRY_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

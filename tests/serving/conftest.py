@@ -1,6 +1,7 @@
 """A small bank, a bundle trained on it for a moment, and a way to run the service on a free port."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import yaml
 
 from recsys.bundle import Bundle, write_bundle
 from recsys.lake.store import Lake
+from serving.registry import Registry
 from tests.once import made_once
 from tests.ports import free_port
 from tests.serving.small_bank import write_small_lake
@@ -57,6 +59,23 @@ def holding_bundle(small_bundle: Path, tmp_path_factory: pytest.TempPathFactory)
     out, lake = tmp_path_factory.mktemp("holding"), bundle.manifest["lake"]
     hashed = bundle.contents.feature_hash
     return write_bundle(out, "holding", parts, lake=lake, feature_hash=hashed, seconds={}).path
+
+
+@pytest.fixture(scope="session")
+def filled_registry(small_bundle: Path, holding_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A registry with both bundles, none in force."""
+    registry = Registry.create(tmp_path_factory.mktemp("filled") / "registry")
+    for path in (small_bundle, holding_bundle):
+        registry.add(path, by="ann")
+    return registry.path
+
+
+@pytest.fixture
+def two(filled_registry: Path, small_bundle: Path, holding_bundle: Path, tmp_path: Path) -> tuple[Registry, str, str]:
+    """A registry of the test's own, and the ids of the two bundles in it."""
+    shutil.copytree(filled_registry, tmp_path / "two")
+    registry = Registry(tmp_path / "two")
+    return registry, Bundle.load(small_bundle).bundle_id, Bundle.load(holding_bundle).bundle_id
 
 
 def environment() -> dict[str, str]:
