@@ -1,6 +1,7 @@
 """The application behind the service's own endpoints: waits for the body, asks the handler, sends answer or problem."""
 
 import importlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
@@ -9,9 +10,11 @@ from functools import reduce
 from time import perf_counter
 from typing import Any
 
+from serving.answers import Answers
 from serving.body import Gone, read_body, throw_away
-from serving.current import Current
-from serving.endpoints import Endpoint
+from serving.canary import TRIED
+from serving.current import Asked, Current
+from serving.endpoints import ENDPOINTS, Endpoint
 from serving.logs import TOLD, place_of
 from serving.metrics import answered, shed
 from serving.problem import Headers, as_json, problem
@@ -49,6 +52,8 @@ class State:
     current: Current
     turns: dict[str, Turns] = field(default_factory=_turns)
     """By the scope of the endpoint, so that nobody waits for a write to the disk, or for a bundle to load, to ask."""
+    draining: bool = False
+    """The worker is about to stop: it is not ready, still answers, and lets each caller go after the answer."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,7 @@ class Application:
         started = perf_counter()
         status, body, headers = await self._answer(request)
         headers += request.headers
-        if status in CUT_OFF:
+        if status in CUT_OFF or self.state.draining:
             headers.append((b"connection", b"close"))
         more = request.receive if status in CUT_OFF else None
         kind = JSON if status < 400 else PROBLEM
@@ -104,6 +109,8 @@ class Application:
             REQUEST_ID.set(request.request_id)
             turns = self.state.turns[endpoint.scope]
             answer = await turns.run(self._handler(endpoint), current, sent, request.path)
+            if endpoint.path in TRIED:
+                self.state.current.note(endpoint.path, sent)
             if isinstance(answer, dict):
                 answer = as_json({"bundle_id": bundle_id, "request_id": request.request_id} | answer)
             return 200, answer, headers
@@ -122,6 +129,12 @@ class Application:
             facts = {"error": type(error).__name__, "place": place_of(error), "request_id": request.request_id}
             logger.error("failed", extra={TOLD: facts})
             return 500, _problem(500, "internal error; the server's log says where", None, request), headers
+
+    def ask(self, answers: Answers, question: Asked) -> dict[str, Any]:
+        """The answer to a question of an earlier request, for a trial of other answers; raises what a handler does."""
+        endpoint = next(row for row in ENDPOINTS if (row.method, row.path) == ("POST", question.path))
+        answer = self._handler(endpoint)(answers, question.body, {})
+        return answer if isinstance(answer, dict) else json.loads(answer)
 
     def _handler(self, endpoint: Endpoint) -> Handler:
         assert endpoint.handler is not None

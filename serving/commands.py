@@ -8,6 +8,7 @@ import typer
 
 from recsys.bundle.fits import parse_day
 from recsys.progress import progress_bar
+from serving.source import absolute
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Directory of the bundle: the last line of `train`.")
@@ -135,13 +136,21 @@ def similar(
 
 
 def serve(
-    bundle: BundlePath,
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="Directory of the bundle; left out with --registry.")
+    ] = None,
+    registry: Annotated[
+        Path | None,
+        typer.Option("--registry", metavar="DIR", help="Serve what is in force there, and follow it (recsys deploy)."),
+    ] = None,
     lake: LakeOption = None,
     host: Annotated[
         str, typer.Option("--host", help="Address to listen on; others than 127.0.0.1 open it, and need --keys.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 3000,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that answer.")] = 1,
+    workers: Annotated[
+        str, typer.Option("--workers", metavar="N", help="Processes that answer; auto: as many as processors.")
+    ] = "1",
     as_of: AsOf = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="API keys (recsys keys add); nobody else gets in.")
@@ -155,6 +164,10 @@ def serve(
     log_format: Annotated[
         Literal["text", "json"], typer.Option("--log-format", help="Form of the lines of the log.")
     ] = "text",
+    drain: Annotated[
+        float,
+        typer.Option("--drain", min=0, metavar="SECONDS", help="After SIGTERM, to answer on while /readyz says 503."),
+    ] = 2,
 ) -> None:
     """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
@@ -162,10 +175,18 @@ def serve(
     a customer's own data. Without --keys it listens on the loopback only and lets in every process of the machine.
     """
     from serving.access import Access
-    from serving.launch import launch
+    from serving.launch import launch, workers_of
+    from serving.served import Served
 
+    served = Served(
+        bundle=bundle and absolute(bundle),
+        registry=registry and absolute(registry),
+        lake=lake and absolute(lake),
+        as_of=parse_day(as_of),
+        drain=drain,
+    )
     access = Access(host, port, keys, tls_cert, tls_key, log_format)
-    launch(bundle, lake, parse_day(as_of), access=access, workers=workers)
+    launch(served, access=access, workers=workers_of(workers))
 
 
 def report(

@@ -193,7 +193,8 @@ def workers(registry: Registry) -> tuple[list[Status], list[Status]]:
     clock.touch()
     now = clock.stat().st_mtime
     clock.unlink()
-    alive, dead = [], []
+    alive: list[Status] = []
+    dead: list[Status] = []
     for path in sorted(folder.glob("*.json")):
         try:
             age, status = now - path.stat().st_mtime, Status.model_validate_json(path.read_bytes())

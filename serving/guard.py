@@ -17,6 +17,7 @@ from serving.rate import Buckets
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+READY = "/readyz"
 ASGI = Callable[[Scope, Receive, Send], Awaitable[None]]
 LOCAL = ("localhost", "127.0.0.1", "[::1]")
 """Names under which a service without keys is asked; a page in a browser that reaches it by another name is refused."""
@@ -55,6 +56,9 @@ class Guard:
             refused(no.status)
             body = as_json(problem(no.status, no.detail, no.field, request_id))
             return await respond(send, no.status, body, request_id, no.headers, PROBLEM)
+        if endpoint.path == READY and self.application.state.draining:
+            body = as_json(problem(503, "this worker is stopping; ask another", None, request_id))
+            return await respond(send, 503, body, request_id, [(b"connection", b"close")], PROBLEM)
         if endpoint.handler is None:
             return await self.bentoml(scope, receive, _with_headers(send, request_id))
         request = Request(endpoint, path, scope, receive, request_id, key, headers)

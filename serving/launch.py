@@ -6,27 +6,27 @@ import shutil
 import socket
 import sys
 import tempfile
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import ConfigError
 from serving.access import Access
-from serving.answers import Answers
-from serving.source import absolute
+from serving.processors import processors
+from serving.served import Served
 
 GRACE_SECONDS = 30
 """How long a stopping worker may take to finish the requests it has."""
+MOST_WORKERS = 64
 
 
-def launch(bundle: Path | str, lake: Path | str | None, as_of: date | None, *, access: Access, workers: int) -> None:
+def launch(served: Served, *, access: Access, workers: int) -> None:
     """Serve until SIGTERM or SIGINT. Returns when the workers have finished what they had begun."""
     access.check()
     _check_address(access.host, access.port)
-    found = Answers.open(bundle, lake, as_of)  # what a worker could not open is said here, before there is one
+    found = served.answers(served.chosen())  # what a worker could not open is said here, before there is one
     home = tempfile.mkdtemp(prefix="recsys-serve-")
     try:
-        _prepare(home, bundle, lake, as_of)
+        _prepare(home, served)
         access.to_environment(home)
         day = f" as of {found.as_of}" if found.as_of else ""
         print(
@@ -34,23 +34,29 @@ def launch(bundle: Path | str, lake: Path | str | None, as_of: date | None, *, a
             file=sys.stderr,
             flush=True,
         )
+        del found  # the workers have their own
         access.say()
         _serve(access, workers)
     finally:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _prepare(home: str, bundle: Path | str, lake: Path | str | None, as_of: date | None) -> None:
+def workers_of(text: str) -> int:
+    """The number of workers that an option asks for; `auto` is one for each processor that this process may use."""
+    if text == "auto":
+        return processors()
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise ConfigError(f"--workers {text}: not auto, nor a number from 1 to {MOST_WORKERS}")
+    return int(text)
+
+
+def _prepare(home: str, served: Served) -> None:
     """Environment of the workers, set before BentoML is imported, which reads some of it once."""
     os.environ["BENTOML_DO_NOT_TRACK"] = "True"
     os.environ["BENTOML_HOME"] = home  # its metrics files: two servers of one user must not share them
     os.environ.setdefault("POLARS_MAX_THREADS", "1")  # one customer is too little work to share; workers are parallel
     os.environ["PYTHONSAFEPATH"] = "1"  # a worker's `python -m` would put its directory on the import path
-    os.environ["RECSYS_BUNDLE"] = absolute(bundle)
-    for name, value in (("RECSYS_LAKE", lake and absolute(lake)), ("RECSYS_AS_OF", as_of and as_of.isoformat())):
-        os.environ.pop(name, None)
-        if value:
-            os.environ[name] = value
+    served.to_environment()
 
 
 def _serve(access: Access, workers: int) -> None:

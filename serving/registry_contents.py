@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SCHEMA = 1
 BundleId = Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
 Action = Literal["add", "promote", "deploy", "rollback", "refuse"]
 
@@ -64,7 +63,7 @@ class Trial(_Section):
 class Contents(_Section):
     """`registry.json`."""
 
-    schema_version: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[1] = Field(1, alias="schema")
     two_person: bool = False
     """Whether what goes into force must be approved by someone other than who puts it there."""
     bundles: dict[BundleId, Entry] = {}

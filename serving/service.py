@@ -7,19 +7,18 @@ from typing import Any
 import bentoml
 from _bentoml_sdk import Service
 
-from recsys.bundle.fits import parse_day
 from serving.access import KEYS, LIMITS, LOG_FORMAT
-from serving.answers import Answers
 from serving.application import Application, State
 from serving.current import Current
+from serving.drain import drain_on_sigterm
 from serving.endpoints import ENDPOINTS
+from serving.follower import Follower
 from serving.guard import Guard
 from serving.keys import Keys
 from serving.logs import log_to_stderr
 from serving.rate import Buckets
-
-BUNDLE, LAKE, AS_OF = "RECSYS_BUNDLE", "RECSYS_LAKE", "RECSYS_AS_OF"
-"""Environment variables that tell a worker what to serve; the last two may be missing."""
+from serving.registry import Registry
+from serving.served import Served
 
 app = Application()
 
@@ -53,8 +52,12 @@ class Recommendations:
 
     def __init__(self) -> None:
         """Load and warm up; the worker takes its first request when this has returned."""
-        if BUNDLE not in os.environ:
-            raise RuntimeError(f"{BUNDLE} is not set; start the service with: recsys serve BUNDLE")
-        answers = Answers.open(os.environ[BUNDLE], os.environ.get(LAKE), parse_day(os.environ.get(AS_OF)))
+        served = Served.from_environment()
+        answers = served.answers(served.chosen())
         answers.warm_up()
         app.state = State(Current(answers))
+        follower = None
+        if served.registry is not None:
+            follower = Follower(Registry(served.registry), app.state.current, served.answers, app.ask)
+            follower.start()
+        drain_on_sigterm(app.state, served.drain, follower.stop if follower else None)

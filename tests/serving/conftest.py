@@ -101,19 +101,19 @@ class Server:
 
 
 @contextmanager
-def serving(bundle: Path, *options: str, folder: Path, port: int | None = None) -> Iterator[Server]:
+def serving(*options: Path | str, folder: Path, port: int | None = None) -> Iterator[Server]:
     """Run `recsys serve` in `folder` until the block ends; the first answer is awaited, and the end."""
-    server = _started(bundle, *options, folder=folder, port=port or free_port())
+    server = _started(*options, folder=folder, port=port or free_port())
     try:
         yield server
     finally:
         _stop(server.process)
 
 
-def _started(bundle: Path, *options: str, folder: Path, port: int, tries: int = 3) -> Server:
+def _started(*options: Path | str, folder: Path, port: int, tries: int = 3) -> Server:
     """A server that is ready. BentoML draws two control ports and binds them later: one that is lost is drawn anew."""
     log = folder / "server.log"
-    command = [*RECSYS, "serve", str(bundle), "--port", str(port), *options]
+    command = [*RECSYS, "serve", "--drain", "0", "--port", str(port), *map(str, options)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)
     server = Server(f"http://127.0.0.1:{port}", log, process)
@@ -122,7 +122,7 @@ def _started(bundle: Path, *options: str, folder: Path, port: int, tries: int = 
     except AssertionError as error:
         _stop(process)
         if "ZMQError: Address already in use" in str(error) and tries > 1:
-            return _started(bundle, *options, folder=folder, port=port, tries=tries - 1)
+            return _started(*options, folder=folder, port=port, tries=tries - 1)
         raise
     return server
 

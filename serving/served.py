@@ -1,0 +1,55 @@
+"""What a server serves: chosen on the command line, passed to its workers through the environment, opened by each."""
+
+import os
+from datetime import date
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from recsys.errors import ConfigError
+from serving.answers import Answers
+from serving.registry import Registry
+
+VARIABLE = "RECSYS_SERVED"
+
+
+class Served(BaseModel):
+    """A bundle, or the one that a registry has in force; the lake of its known customers; their day."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    bundle: str | None = None
+    registry: str | None = None
+    """Exactly one of the two is given; absolute, as are all paths here."""
+    lake: str | None = None
+    as_of: date | None = None
+    drain: float = 0
+    """Seconds between a worker's end of readiness and its end of answering."""
+
+    @classmethod
+    def from_environment(cls) -> "Served":
+        """What the process that started this worker wrote."""
+        if VARIABLE not in os.environ:
+            raise RuntimeError(f"{VARIABLE} is not set; start the service with: recsys serve BUNDLE")
+        return cls.model_validate_json(os.environ[VARIABLE])
+
+    def to_environment(self) -> None:
+        """Tell the workers that this process will start."""
+        os.environ[VARIABLE] = self.model_dump_json()
+
+    def chosen(self) -> Path:
+        """The bundle to serve now; ConfigError unless one is given or in force, DataError if it was altered."""
+        if (self.bundle is None) == (self.registry is None):
+            raise ConfigError("serve: give either a BUNDLE or --registry DIR, which serves the one in force there")
+        if self.bundle is not None:
+            return Path(self.bundle)
+        assert self.registry is not None
+        registry = Registry(self.registry)
+        promoted = registry.read().promoted
+        if promoted is None:
+            raise ConfigError(f"{self.registry}: nothing is in force; recsys registry promote puts a bundle into force")
+        registry.load(promoted)
+        return registry.where(promoted)
+
+    def answers(self, bundle: Path) -> Answers:
+        """A bundle with this lake and day; LakeError and the like where they do not fit."""
+        return Answers.open(bundle, self.lake, self.as_of)
