@@ -30,7 +30,8 @@ class Log:
 
     def some(self, rows: NDArray[np.generic]) -> "Log":
         """The decisions at `rows` (indices or flags)."""
-        return Log(self.action[rows], self.propensity[rows], self.reward[rows], self.customer[rows], self.actions)
+        customer = np.unique(self.customer[rows], return_inverse=True)[1].reshape(-1).astype(np.int64)
+        return Log(self.action[rows], self.propensity[rows], self.reward[rows], customer, self.actions)
 
 
 def make_log(
