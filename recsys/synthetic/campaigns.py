@@ -150,6 +150,20 @@ def make_offer(campaign: Campaign, people: People, state: State, look: Outlook, 
     )
 
 
+def contact_chances(
+    product: int, channel: int, people: People, state: State, look: Outlook, strength: float = 1.0
+) -> tuple[Flags, Floats]:
+    """The truth about a contact that any campaign might make this month, of this strength (1: as most are).
+
+    Returns who qualifies for it, [N], and the probability of acquiring the product in the month without and with the
+    contact, [N, 2]; both include the chance of staying, and no other contact is made.
+    """
+    arms = ("control", "treated")
+    campaign = Campaign(-1, "", state.month, product, channel, "randomised", arms, (0.5, 0.5), (0.0, strength), 1.0)
+    chance = _uplift(look.acquire[:, product], _response(campaign, people, state, look), np.array(campaign.strength))
+    return _qualifies(campaign, state, look), chance * (1 - look.leave)[:, None]
+
+
 def _qualifies(campaign: Campaign, state: State, look: Outlook) -> Flags:
     reachable = state.present & state.consents[:, campaign.channel] & (state.pressure < 3.0)
     if campaign.product < 0:
