@@ -74,11 +74,16 @@ REGISTRY_VERBS: Verbs = {
     "rollback": ("serving.registry_commands:rollback", "Put back into force what was before."),
 }
 
+RULES_VERBS: Verbs = {
+    "check": ("serving.rules_commands:check", "Would these rules work on this lake, and what would they remove?"),
+}
+"""Verbs of `recsys rules`."""
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
     "churn": ("Say who will leave, and how sure that is.", CHURN_VERBS),
     "keys": ("Say who may ask the service, and what.", KEY_VERBS),
     "registry": ("Keep bundles, and say which is served.", REGISTRY_VERBS),
+    "rules": ("Say who may be recommended what, and contacted how.", RULES_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

@@ -20,8 +20,10 @@ from recsys.errors import BundleError, DataError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
+from recsys.rules import Eligibility
 from serving.customer_data import CustomerContract
 from serving.request import BadRequest, Body, Who, read_leaving, read_question, read_who
+from serving.rules import RulesInForce, removed_products
 
 KEPT = 1000
 """Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
@@ -30,9 +32,12 @@ KEPT = 1000
 class Answers:
     """A loaded bundle, the lake of its known customers (or none) and the day they are seen from."""
 
-    def __init__(self, bundle: Bundle, lake: Lake | None, as_of: date | None) -> None:
+    def __init__(
+        self, bundle: Bundle, lake: Lake | None, as_of: date | None, rules: RulesInForce | None = None
+    ) -> None:
         """`as_of` is the day to look from; `Answers.open` chooses it."""
         self.bundle = bundle
+        self.rules = rules
         self.lake = lake
         self.as_of = as_of
         self.recommender, self.segmentation = Recommender.of(bundle), Segmentation.of(bundle)
@@ -56,14 +61,21 @@ class Answers:
         return tuple(path for path, part in parts.items() if part is not None)
 
     @classmethod
-    def open(cls, bundle_path: str | Path, lake_path: str | Path | None, as_of: date | None) -> "Answers":
-        """Load both and check that they fit; without a lake the day is that of the lake the bundle was trained on."""
+    def open(
+        cls,
+        bundle_path: str | Path,
+        lake_path: str | Path | None,
+        as_of: date | None,
+        rules_path: str | Path | None = None,
+    ) -> "Answers":
+        """Load all and check that they fit; without a lake the day is that of the lake the bundle was trained on."""
         bundle = Bundle.load(bundle_path)
-        if lake_path is None:
-            return cls(bundle, None, as_of or bundle.contents.lake.as_of)
-        lake = Lake.open(lake_path)
-        check_fits(bundle, lake)
-        return cls(bundle, lake, scoring_day(lake, as_of))
+        lake = None if lake_path is None else Lake.open(lake_path)
+        day = as_of or bundle.contents.lake.as_of
+        if lake is not None:
+            check_fits(bundle, lake)
+            day = scoring_day(lake, as_of)
+        return cls(bundle, lake, day, RulesInForce.read(rules_path, bundle, lake, day))
 
     def recommend(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /recommend; BadRequest says what is wrong with it. One call at a time."""
@@ -73,7 +85,9 @@ class Answers:
         question = read_question(body, self.products)
         customer = self._asked(question)
         assert customer.vectors is not None
-        allowed = recommender.allowed(customer.rows, question.exclude, question.candidates)
+        allowed = recommender.allowed(
+            customer.rows, question.exclude, question.candidates, eligibility=customer.eligibility
+        )
         scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf
         index, values = index[:, listed], scores[0][listed].tolist()
@@ -89,7 +103,12 @@ class Answers:
         if question.reasons:
             for item, found in zip(items, reasons(recommender, customer.rows, index[0], question.reasons), strict=True):
                 item["reasons"] = [asdict(reason) for reason in found]
-        return {**self._about(customer), "items": items}
+        answer = {**self._about(customer), "items": items}
+        if question.removed:
+            answer["removed"] = removed_products(
+                recommender, customer.rows, customer.eligibility, question.exclude, question.candidates
+            )
+        return answer
 
     def segment(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
@@ -199,6 +218,7 @@ class Answers:
             self.recommender.vectors_from_rows(rows) if self.recommender else None,
             self.adoption.vectors_from_rows(rows) if self.adoption else None,
             segment_of_row(self.segmentation, rows) if self.segmentation else None,
+            self.rules.eligible(tables, rows, self.as_of) if self.rules and self.recommender else None,
         )
 
 
@@ -214,3 +234,5 @@ class _Customer:
     vectors: np.ndarray | None
     adoption: np.ndarray | None
     segment: SegmentOf | None
+    eligibility: Eligibility | None
+    """What rules leave of the products; None without rules."""

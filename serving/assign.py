@@ -1,6 +1,7 @@
 """Batch assignment: the segment of every customer of a lake, bucket by bucket."""
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from recsys.bundle.segmentation import Segmentation, segmentation_of
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import MEMORY
+from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
+from serving.batch import Engine, Finished, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -34,14 +36,26 @@ def assign(
     version: int | None = None,
     memory: int = MEMORY,
     threads: int = 2,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Finished:
     """`run_batch` of segments: raises what it raises, and BundleError for a bundle without segments."""
-    bundle = Bundle.load(bundle_path)
-    question = assigning(segmentation_of(bundle, threads))
     return run_batch(
-        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+        Bundle.load(bundle_path),
+        partial(assigning_all, threads=threads),
+        lake_path,
+        Path(out),
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        progress=progress,
     )
+
+
+def assigning_all(bundle: Bundle, lake: Lake, as_of: date | None, *, threads: int) -> Question:
+    """`assigning` from a bundle."""
+    return assigning(segmentation_of(bundle, threads))
 
 
 def assigning(segmentation: Segmentation) -> Question:

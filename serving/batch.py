@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from recsys.errors import DataError
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
+from serving.source import absolute
 
 RUN = ".run.json"
 MANIFEST = "manifest.json"
@@ -43,6 +44,35 @@ class Question:
     """The tables of a part of a bucket, seen from a day → rows in order, and of how many customers they are."""
 
 
+Ask = Callable[[Bundle, Lake, date | None], Question]
+"""What is asked of a bundle, a lake and a day. A cluster's workers are sent it, so it pickles: a function of a module,
+or a `functools.partial` of one."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker on any machine needs to know of a run, to answer a bucket as the others do."""
+
+    bundle_path: Path
+    bundle_id: str
+    lake_path: str
+    lake_version: int
+    lake_identity: str
+    as_of: date | None
+    ask: Ask
+    out: Path
+    memory: int
+    """Bytes that a process may take."""
+
+    def file(self, bucket: int) -> Path:
+        """Where the answers for a bucket belong."""
+        return self.out / f"bucket={bucket:04d}.parquet"
+
+
+Engine = Callable[[Work, Sequence[int], Callable[[], None]], None]
+"""Writes the files of these buckets, calling back after each."""
+
+
 @dataclass(frozen=True)
 class Finished:
     """A finished run: where it lies and what is in it."""
@@ -58,20 +88,22 @@ class Finished:
 
 def run_batch(
     bundle: Bundle,
-    question: Question,
+    ask: Ask,
     lake_path: Path | str,
     out: Path,
     *,
     as_of: date | None = None,
     version: int | None = None,
     memory: int = MEMORY,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Finished:
     """Write `out/bucket=NNNN.parquet` for every bucket, then `out/manifest.json`.
 
     A run that was cut short continues from the bucket it was in, with the day and the lake version it began with.
     One bucket is in memory at a time, or a part of it where it would not fit into `memory` bytes, while the answers
-    for the one before are being written. The files do not depend on the parts.
+    for the one before are being written. With an `engine` other processes answer the buckets, and `memory` is each
+    one's. The files depend neither on the parts nor on the engine.
     Raises ConfigError (an impossible `as_of` or `memory`), DataError (`out` belongs to another run, or to something
     else), LakeError and BundleError.
     """
@@ -80,6 +112,7 @@ def run_batch(
         lake = _lake_of(lake_path, version, begun)
         check_fits(bundle, lake)
         day = scoring_day(lake, as_of) if as_of or not begun else _day(begun["as_of"])
+        question = ask(bundle, lake, day)
         run = _run(bundle, lake, question.options, day)
         if begun is None:
             _publish(out / RUN, _json(run))
@@ -88,9 +121,13 @@ def run_batch(
         files = [out / f"bucket={bucket:04d}.parquet" for bucket in range(lake.buckets)]
         already = (out / MANIFEST).exists() and all(file.exists() for file in files)
         if not already:
-            write_behind(
-                _answers(question, BucketReader(lake, memory), day, files, progress), question, bundle.bundle_id
-            )
+            if engine is None:
+                found = _answers(question, BucketReader(lake, memory), day, files, progress)
+                write_behind(found, question, bundle.bundle_id)
+            else:
+                place = (absolute(lake_path), lake.version, lake.identity())
+                work = Work(bundle.path.resolve(), bundle.bundle_id, *place, day, ask, out.resolve(), memory)
+                _elsewhere(engine, work, files, progress)
             _publish(out / MANIFEST, _json(_manifest(run, files)))
         manifest = json.loads((out / MANIFEST).read_text())
     return Finished(out, bundle.bundle_id, day, manifest["rows"], manifest["customers"], already)
@@ -106,6 +143,28 @@ def _answers(
             yield file, [question.answer(part, day) for part in reader.parts(bucket, COPIES)]
     if progress:
         progress(len(files), len(files), "buckets")
+
+
+def _elsewhere(engine: Engine, work: Work, files: list[Path], progress: Progress | None) -> None:
+    """Let an engine write what is missing."""
+    missing = [bucket for bucket, file in enumerate(files) if not file.exists()]
+    done = len(files) - len(missing)
+
+    def one_more() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(done, len(files), "buckets")
+
+    if progress:
+        progress(done, len(files), "buckets")
+    engine(work, missing, one_more)
+
+
+def answer_bucket(question: Question, reader: BucketReader, work: Work, bucket: int) -> None:
+    """Write the answers for one bucket: what an engine does where it runs."""
+    parts = [question.answer(part, work.as_of) for part in reader.parts(bucket, COPIES)]
+    write_answers(work.file(bucket), parts, question, work.bundle_id)
 
 
 def write_behind(

@@ -1,6 +1,7 @@
 """Batch scoring of churn: how likely every customer of a lake is to leave, and when, bucket by bucket."""
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from recsys.churn.standing import standing
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import MEMORY
+from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
+from serving.batch import Engine, Finished, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -35,14 +37,26 @@ def score_churn(
     version: int | None = None,
     memory: int = MEMORY,
     threads: int = 2,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Finished:
     """`run_batch` of churn: raises what it raises, and BundleError for a bundle that does not say who will leave."""
-    bundle = Bundle.load(bundle_path)
-    question = leaving(churn_of(bundle, threads))
     return run_batch(
-        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+        Bundle.load(bundle_path),
+        partial(leaving_all, threads=threads),
+        lake_path,
+        Path(out),
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        progress=progress,
     )
+
+
+def leaving_all(bundle: Bundle, lake: Lake, as_of: date | None, *, threads: int) -> Question:
+    """`leaving` from a bundle."""
+    return leaving(churn_of(bundle, threads))
 
 
 def leaving(churn: Churn) -> Question:

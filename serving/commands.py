@@ -8,6 +8,7 @@ import typer
 
 from recsys.bundle.fits import parse_day
 from recsys.progress import progress_bar
+from serving.engine import Engines
 from serving.source import absolute
 
 BundlePath = Annotated[
@@ -24,6 +25,27 @@ AsOf = Annotated[
         metavar="DAY",
         help="Day (YYYY-MM-DD) from which customers are seen; events before it count. "
         "By default the day after the lake's last dated event, never the clock.",
+    ),
+]
+
+
+EngineName = Annotated[
+    Engines, typer.Option("--engine", help="Where buckets are answered: in this process, or by Ray's workers.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=1, help="Buckets at a time with --engine ray; all processors if not given."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address", metavar="HOST:PORT", help="A running Ray cluster, all of whose nodes see BUNDLE, LAKE and OUT."
+    ),
+]
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules", metavar="FILE", help="Who may be recommended what (docs/rules.md); applied before the ranking."
     ),
 ]
 
@@ -61,18 +83,24 @@ def score(
             "--diversity", metavar="D", help="0 ranks by score, up to 1 for variety; the bundle's own if not given."
         ),
     ] = None,
+    rules: RulesFile = None,
     memory: Annotated[
         str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
     ] = "4GiB",
     threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")] = 2,
+    engine: EngineName = Engines.local,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Recommend for every customer of a lake, bucket by bucket.
 
     Writes OUT/bucket=NNNN.parquet (customer_id, rank, product_id, score, bundle_id, and the probabilities by horizon
     where the bundle has them) and, last, OUT/manifest.json.
     A run that was cut short is continued by the same command, with the day and the lake version it began with.
+    With --engine ray the buckets are spread over processes or a cluster (docs/scale.md); the files are the same.
     """
     from recsys.lake.parts import parse_memory
+    from serving.engine import engine_of
     from serving.score import score as run
 
     day, budget = parse_day(as_of), parse_memory(memory)
@@ -85,8 +113,10 @@ def score(
             as_of=day,
             version=version,
             diversity=diversity,
+            rules=rules,
             memory=budget,
             threads=threads,
+            engine=engine_of(engine, workers, address, threads),
             progress=progress,
         )
     seen = f", seen from {scores.as_of}" if scores.as_of else ""
@@ -168,6 +198,7 @@ def serve(
         float,
         typer.Option("--drain", min=0, metavar="SECONDS", help="After SIGTERM, to answer on while /readyz says 503."),
     ] = 2,
+    rules: RulesFile = None,
 ) -> None:
     """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
@@ -184,6 +215,7 @@ def serve(
         lake=lake and absolute(lake),
         as_of=parse_day(as_of),
         drain=drain,
+        rules=rules and absolute(rules),
     )
     access = Access(host, port, keys, tls_cert, tls_key, log_format)
     launch(served, access=access, workers=workers_of(workers))

@@ -11,7 +11,7 @@ WHO = ("customer_id", "customer")
 """Fields of POST /segment."""
 LEAVING = (*WHO, "reasons")
 """Fields of POST /churn."""
-FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons")
+FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons", "removed")
 """Fields of POST /recommend."""
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
 DEFAULT_K = 10
@@ -69,6 +69,8 @@ class Question(Who):
     """None: as the bundle was configured."""
     reasons: int = 0
     """How many for each product, at most."""
+    removed: bool = False
+    """Whether to tell which products were removed, and by which rule."""
 
 
 def read_question(body: Body, products: Mapping[str, int]) -> Question:
@@ -86,6 +88,7 @@ def read_question(body: Body, products: Mapping[str, int]) -> Question:
         candidates=candidates,
         diversity=_diversity(fields),
         reasons=_reasons(fields, 0, "how many for each product"),
+        removed=_removed(fields),
     )
 
 
@@ -209,6 +212,13 @@ def _diversity(fields: Mapping[str, Any]) -> float | None:
         said = kind_of(value) if isinstance(value, bool) or not isinstance(value, int | float) else "out of range"
         raise BadRequest("diversity", f"{said}; it is a number from 0 (by score alone) to 1")
     return float(value) if "diversity" in fields else None
+
+
+def _removed(fields: Mapping[str, Any]) -> bool:
+    value = fields.get("removed", False)
+    if not isinstance(value, bool):
+        raise BadRequest("removed", f"{kind_of(value)}; true tells which products were removed, and by which rule")
+    return value
 
 
 def _reasons(fields: Mapping[str, Any], default: int, what: str) -> int:

@@ -61,6 +61,8 @@ class AskRecommend(Who):
     """0 ranks by score alone, up to 1 for variety; as the bundle was configured if left out."""
     reasons: int = Field(0, ge=0, le=10)
     """How many reasons to give for each product."""
+    removed: bool = False
+    """Whether to tell which products were removed before the ranking, and by which rule."""
 
 
 class AskChurn(Who):
@@ -116,10 +118,20 @@ class Item(Shape):
     reasons: list[Reason] | None = None
 
 
+class Removed(Shape):
+    """A product that was removed before the ranking."""
+
+    product_id: str
+    rule: str
+    """The first rule that removed it; where none did, held, excluded or not_a_candidate."""
+
+
 class Recommended(Placed):
     """Products, the best first."""
 
     items: list[Item]
+    removed: list[Removed] | None = None
+    """Where the question asked for it."""
 
 
 class Leaving(Shape):

@@ -1,6 +1,7 @@
 """Batch scoring: the best products of every customer of a lake, bucket by bucket."""
 
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from recsys.errors import ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import MEMORY
+from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
+from recsys.rules import Rules
+from serving.batch import Engine, Finished, Question, run_batch
+from serving.rules import RulesInForce
 
 COLUMNS = {
     "customer_id": pl.String,
@@ -32,34 +36,63 @@ def score(
     as_of: date | None = None,
     version: int | None = None,
     diversity: float | None = None,
+    rules: Path | str | None = None,
     memory: int = MEMORY,
     threads: int = 2,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Finished:
     """`run_batch` of recommendations; the files do not depend on the `threads` of the graphs.
 
-    `diversity` is the bundle's own where it is None. Raises ConfigError for an impossible `top` or `diversity`, and
-    what `run_batch` raises.
+    `diversity` is the bundle's own where it is None; `rules` is a file of rules, applied before the ranking. Raises
+    ConfigError for an impossible `top` or `diversity` or rules that do not fit, and what `run_batch` raises.
     """
     if top < 1:
         raise ConfigError(f"--top {top}: each customer gets at least 1 product")
     if diversity is not None and not 0 <= diversity <= 1:
         raise ConfigError(f"--diversity {diversity:g}: from 0, by score alone, to 1")
-    bundle = Bundle.load(bundle_path)
-    recommender, adoption = Recommender(bundle, threads), Adoption.of(bundle, threads)
-    question = recommending(recommender, adoption, top, recommender.diversity if diversity is None else diversity)
+    read = None if rules is None else Rules.read(rules)
+    ask = partial(recommending_all, top=top, diversity=diversity, rules=read, rules_file=str(rules), threads=threads)
     return run_batch(
-        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+        Bundle.load(bundle_path),
+        ask,
+        lake_path,
+        Path(out),
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        progress=progress,
     )
 
 
-def recommending(recommender: Recommender, adoption: Adoption | None, top: int, diversity: float) -> Question:
+def recommending_all(
+    bundle: Bundle,
+    lake: Lake,
+    as_of: date | None,
+    *,
+    top: int,
+    diversity: float | None,
+    rules: Rules | None,
+    rules_file: str,
+    threads: int,
+) -> Question:
+    """`recommending` from a bundle and a lake; `rules_file` names where the rules were read, for errors."""
+    recommender, adoption = Recommender(bundle, threads), Adoption.of(bundle, threads)
+    in_force = None if rules is None else RulesInForce.of(rules, rules_file, bundle, lake, as_of, threads)
+    return recommending(recommender, adoption, top, recommender.diversity if diversity is None else diversity, in_force)
+
+
+def recommending(
+    recommender: Recommender, adoption: Adoption | None, top: int, diversity: float, rules: RulesInForce | None = None
+) -> Question:
     """The best `top` products for every customer, with probabilities where the bundle has them."""
 
     def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
-        return recommendations(recommender, adoption, tables, as_of, top, diversity)
+        return recommendations(recommender, adoption, tables, as_of, top, diversity, rules)
 
-    return Question({"top": top, "diversity": diversity}, columns(adoption), ("customer_id", "rank"), answer)
+    options = {"top": top, "diversity": diversity} | ({} if rules is None else {"rules": rules.digest})
+    return Question(options, columns(adoption), ("customer_id", "rank"), answer)
 
 
 def recommendations(
@@ -69,6 +102,7 @@ def recommendations(
     as_of: date | None,
     top: int,
     diversity: float | None = None,
+    rules: RulesInForce | None = None,
 ) -> tuple[pl.DataFrame, int]:
     """For every customer of a bucket the columns of a file but for the bundle; and how many customers that is."""
     customers = tables["customers"]["customer_id"].unique().sort()
@@ -76,7 +110,8 @@ def recommendations(
         return pl.DataFrame(schema={n: dtype for n, dtype in columns(adoption).items() if n != "bundle_id"}), 0
     k = min(top, len(recommender.products))
     rows = features(tables, scoring_examples(customers, as_of), recommender.definition)
-    ranked = recommender.ranked(rows, recommender.vectors_from_rows(rows), k, diversity)
+    eligibility = None if rules is None else rules.eligible(tables, rows, as_of)
+    ranked = recommender.ranked(rows, recommender.vectors_from_rows(rows), k, diversity, eligibility)
     return ranked if adoption is None else adoption.beside(ranked, rows), len(customers)
 
 

@@ -10,7 +10,8 @@ import typer
 from recsys.drift import ColumnDrift
 from recsys.durable import rename
 from recsys.progress import progress_bar
-from serving.commands import AsOf, BundlePath
+from serving.commands import Address, AsOf, BundlePath, EngineName, Workers
+from serving.engine import Engines
 
 LakeName = Annotated[str, typer.Option("--lake", metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")]
 Version = Annotated[
@@ -34,20 +35,35 @@ def assign(
     version: Version = None,
     memory: Memory = "4GiB",
     threads: Threads = 2,
+    engine: EngineName = Engines.local,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Put every customer of a lake into a segment, bucket by bucket.
 
     Writes DIR/bucket=NNNN.parquet (customer_id, segment_id, segment, distance to the segment's prototype, unusual,
     unusual_features, bundle_id) and, last, DIR/manifest.json. A run that was cut short is continued by the same
-    command, with the day and the lake version it began with.
+    command, with the day and the lake version it began with. With --engine ray the buckets are spread over processes
+    or a cluster (docs/scale.md); the files are the same.
     """
     from recsys.bundle.fits import parse_day
     from recsys.lake.parts import parse_memory
     from serving.assign import assign as run
+    from serving.engine import engine_of
 
     day, budget = parse_day(as_of), parse_memory(memory)
     with progress_bar("Assigning") as progress:
-        done = run(bundle, lake, out, as_of=day, version=version, memory=budget, threads=threads, progress=progress)
+        done = run(
+            bundle,
+            lake,
+            out,
+            as_of=day,
+            version=version,
+            memory=budget,
+            threads=threads,
+            engine=engine_of(engine, workers, address, threads),
+            progress=progress,
+        )
     seen = f", seen from {done.as_of}" if done.as_of else ""
     verb = "already complete" if done.already else "assigned"
     print(f"{verb}: {done.customers:,} customers{seen}, bundle {done.bundle_id}", file=sys.stderr)

@@ -14,7 +14,7 @@ VARIABLE = "RECSYS_SERVED"
 
 
 class Served(BaseModel):
-    """A bundle, or the one that a registry has in force; the lake of its known customers; their day."""
+    """A bundle, or the one that a registry has in force; the lake of its known customers; their day; the rules."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     bundle: str | None = None
@@ -22,6 +22,8 @@ class Served(BaseModel):
     """Exactly one of the two is given; absolute, as are all paths here."""
     lake: str | None = None
     as_of: date | None = None
+    rules: str | None = None
+    """A file of rules about what may be recommended."""
     drain: float = 0
     """Seconds between a worker's end of readiness and its end of answering."""
 
@@ -51,5 +53,5 @@ class Served(BaseModel):
         return registry.where(promoted)
 
     def answers(self, bundle: Path) -> Answers:
-        """A bundle with this lake and day; LakeError and the like where they do not fit."""
-        return Answers.open(bundle, self.lake, self.as_of)
+        """A bundle with this lake, day and rules; LakeError and the like where they do not fit."""
+        return Answers.open(bundle, self.lake, self.as_of, self.rules)

@@ -14,6 +14,7 @@ from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vec
 from recsys.errors import BundleError, DataError
 from recsys.features.encoder import FIRST
 from recsys.features.features import features
+from recsys.rules.eligibility import Eligibility
 
 PART = "recommender"
 CUSTOMER_GRAPH = "recommender/customer.onnx"
@@ -93,13 +94,15 @@ class Recommender:
         exclude: Collection[str] = (),
         candidates: Collection[str] | None = None,
         exclude_held: bool | None = None,
+        eligibility: Eligibility | None = None,
     ) -> np.ndarray:
         """bool [N, P]: which products may be recommended to the customers of these feature rows.
 
-        A product must be a candidate (None: all are), not excluded and, unless `exclude_held` is false
-        (None: as configured), not held. Raises DataError naming ids that are no products of the bundle.
+        A product must be a candidate (None: all are), not excluded, left by the rules (`eligibility`; None: there are
+        none) and, unless `exclude_held` is false (None: as configured), not held. Raises DataError naming ids that are
+        no products of the bundle.
         """
-        mask = np.ones((rows.height, len(self.products)), dtype=bool)
+        mask = np.ones((rows.height, len(self.products)), dtype=bool) if eligibility is None else eligibility.mask
         mask &= self._eligible(exclude, candidates)
         row, column = self._held(rows, exclude_held).T
         mask[row, column] = False
@@ -132,9 +135,19 @@ class Recommender:
         held = self._held(rows, exclude_held)
         return self._ranked(rows, self.vectors_from_rows(rows), k, eligible, held, diversity)
 
-    def ranked(self, rows: pl.DataFrame, vectors: np.ndarray, k: int, diversity: float | None = None) -> pl.DataFrame:
-        """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready."""
-        return self._ranked(rows, vectors, _checked_k(k), self._all, self._held(rows, None), diversity)
+    def ranked(
+        self,
+        rows: pl.DataFrame,
+        vectors: np.ndarray,
+        k: int,
+        diversity: float | None = None,
+        eligibility: Eligibility | None = None,
+    ) -> pl.DataFrame:
+        """What `recommend` answers for customers whose feature rows and vectors, float32 [N, D], are ready.
+
+        `eligibility` is what rules leave of the customers × products; None where there are no rules.
+        """
+        return self._ranked(rows, vectors, _checked_k(k), self._all, self._held(rows, None), diversity, eligibility)
 
     def _ranked(
         self,
@@ -144,8 +157,9 @@ class Recommender:
         eligible: np.ndarray,
         held: np.ndarray,
         diversity: float | None,
+        eligibility: Eligibility | None = None,
     ) -> pl.DataFrame:
-        scores, index = self._rank_all(vectors, held, k, eligible, self._diverse(diversity))
+        scores, index = self._rank_all(vectors, held, k, eligible, self._diverse(diversity), eligibility)
         kept = scores > -np.inf
         row, place = np.nonzero(kept)
         return pl.DataFrame(
@@ -163,9 +177,16 @@ class Recommender:
         return max(1, min(BATCH, CELLS // len(self.products)))
 
     def _rank_all(
-        self, vectors: np.ndarray, excluded: np.ndarray, k: int, eligible: np.ndarray, diversity: float
+        self,
+        vectors: np.ndarray,
+        excluded: np.ndarray,
+        k: int,
+        eligible: np.ndarray,
+        diversity: float,
+        eligibility: Eligibility | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Rank the columns `eligible` bool [P] but the (row, column) pairs `excluded` int64 [M, 2], ordered by row."""
+        """Rank the columns `eligible` bool [P] but the (row, column) pairs `excluded` int64 [M, 2], ordered by row,
+        and what rules removed."""
         width = min(k, len(self.products))
         pool = min(k * POOL, len(self.products)) if diversity else width
         scores = np.empty((len(vectors), width), dtype=np.float32)
@@ -176,8 +197,10 @@ class Recommender:
             rows = slice(start, start + step)
             part = vectors[rows]
             first, last = np.searchsorted(excluded[:, 0], (start, start + len(part)))
-            pairs = excluded[first:last] - np.array([start, 0])
-            best = self._rank_batch(part, eligible, pairs, pool)
+            pairs, columns = excluded[first:last] - np.array([start, 0]), eligible
+            if eligibility is not None:
+                pairs, columns = _with_rules(eligibility.removed(rows), pairs, eligible)
+            best = self._rank_batch(part, columns, pairs, pool)
             scores[rows], index[rows] = mmr(*best, self.directions, width, diversity) if diversity else best
 
         starts = range(0, len(vectors), step)
@@ -228,6 +251,13 @@ class Recommender:
             more = f" and {len(unknown) - 5:,} more" if len(unknown) > 5 else ""
             raise DataError(f"{field}: not products of bundle {self.bundle.bundle_id}: {shown}{more}")
         return [self._index[product] for product in distinct]
+
+
+def _with_rules(removed: np.ndarray, pairs: np.ndarray, eligible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs [M, 2] and columns [P] that are left out, those of bool [n, P] among them: whole columns as columns."""
+    columns: np.ndarray = eligible & ~removed.all(axis=0)
+    removed[pairs[:, 0], pairs[:, 1]] = True
+    return np.argwhere(removed & columns), columns
 
 
 def item_table(bundle: Bundle) -> tuple[list[str], np.ndarray]:

@@ -35,7 +35,7 @@ def profile(view: View, definition: FeatureDefinition) -> Profile:
             f"customers: the features were defined with {', '.join(absent)}, which the table does not have; "
             "import the source with these columns, null where not known"
         )
-    place = _in_force(view) if names else np.empty(0, dtype=np.int64)
+    place = in_force(view) if names else np.empty(0, dtype=np.int64)
     found = Profile({}, {})
     for column in definition.profile:
         given = customers[column.name]
@@ -46,7 +46,7 @@ def profile(view: View, definition: FeatureDefinition) -> Profile:
     return found
 
 
-def _in_force(view: View) -> np.ndarray:
+def in_force(view: View) -> np.ndarray:
     """int64 [N]: the customer's row of the table, the last that was valid on the example's day; -1 without one."""
     wanted: dict[str, Column] = {"customer_id": view.customers, "valid_from": pl.Date()}
     table = view.arrays("customers", wanted)

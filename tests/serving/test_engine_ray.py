@@ -1,0 +1,110 @@
+"""Ray's workers write what one process writes, to the byte, also when one of them is killed in the middle."""
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from recsys.bundle import Bundle
+from recsys.errors import ConfigError, DataError
+from recsys.lake.store import Lake
+from serving.batch import run_batch
+from serving.engine import Engines, engine_of
+from serving.score import recommending_all, score
+from tests.conftest import called
+from tests.serving.killing import killing
+from tests.serving.ruled_bank import ruled_lake, write_rules
+
+ASK = partial(recommending_all, top=5, diversity=None, rules=None, rules_file="", threads=1)
+
+
+def content(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+@pytest.fixture(scope="module")
+def ray_here() -> Iterator[None]:
+    """One Ray of two processes for this module."""
+    pytest.importorskip("ray")
+    from serving.engine_ray import started
+
+    with started(workers=2, address=None, threads=1):
+        yield
+
+
+def test_the_files_are_those_of_one_process(
+    ray_here: None, small_bundle: Path, small_lake: Path, tmp_path: Path
+) -> None:
+    ruled = ruled_lake(Lake.open(small_lake), tmp_path / "lake")
+    rules = write_rules(tmp_path / "rules.yaml")
+    score(small_bundle, ruled.path, tmp_path / "here", rules=rules, threads=1)
+    seen: list[tuple[int, int]] = []
+    there = tmp_path / "there"
+    engine = engine_of(Engines.ray, 2, None, 1)
+    score(
+        small_bundle,
+        ruled.path,
+        there,
+        rules=rules,
+        threads=1,
+        engine=engine,
+        progress=lambda done, total, what: seen.append((done, total)),
+    )
+    assert content(there) == content(tmp_path / "here")
+    assert seen == [(done, ruled.buckets) for done in range(ruled.buckets + 1)]
+
+
+def test_the_bucket_of_a_worker_that_was_killed_is_redone(
+    ray_here: None, small_bundle: Path, small_lake: Path, tmp_path: Path
+) -> None:
+    bundle = Bundle.load(small_bundle)
+    run_batch(bundle, ASK, small_lake, tmp_path / "here")
+    marker = tmp_path / "killed"
+    ask = partial(killing, ask=ASK, victim="C0123", marker=marker)
+    run_batch(bundle, ask, small_lake, tmp_path / "there", engine=engine_of(Engines.ray, 2, None, 1))
+    assert int(marker.read_text()) != os.getpid()
+    assert content(tmp_path / "there") == content(tmp_path / "here")
+
+
+def test_segments_and_churn_are_answered_there_too(
+    ray_here: None, whole_bank: object, staying_bank: object, tmp_path: Path
+) -> None:
+    lake, bundle = str(whole_bank.lake), str(whole_bank.bundle)  # type: ignore[attr-defined]
+    own, left = str(staying_bank.lake), str(staying_bank.bundle)  # type: ignore[attr-defined]
+    for name, more in (("here", []), ("there", ["--engine", "ray", "--workers", "2"])):
+        options = ["--threads", "1", *more]
+        called("segments", "assign", bundle, "--lake", lake, "--out", str(tmp_path / f"{name}-segments"), *options)
+        called("churn", "score", left, own, str(tmp_path / f"{name}-churn"), *options)
+    for what in ("segments", "churn"):
+        assert content(tmp_path / f"there-{what}") == content(tmp_path / f"here-{what}")
+
+
+def test_an_error_of_a_bucket_is_told_as_it_is_here(
+    ray_here: None, small_bundle: Path, small_lake: Path, tmp_path: Path
+) -> None:
+    engine = engine_of(Engines.ray, 2, None, 1)
+    assert engine is not None
+    with pytest.raises(ConfigError, match=re.escape("is read in at most 1,024 parts; give at least")):
+        score(small_bundle, small_lake, tmp_path / "out", memory=(1 << 30) + 10, engine=engine)
+
+    def nowhere(work: object, buckets: object, done: object) -> None:
+        raise DataError("not reached")
+
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_options_of_another_engine_and_an_absent_package_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert engine_of(Engines.local, None, None, 1) is None
+    with pytest.raises(ConfigError, match="--workers: belongs to --engine ray"):
+        engine_of(Engines.local, 2, None, 1)
+    with pytest.raises(ConfigError, match="--address: belongs to --engine ray"):
+        engine_of(Engines.local, None, "x:1", 1)
+    monkeypatch.delitem(sys.modules, "serving.engine_ray", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModuleNotFoundError) as missing:
+        engine_of(Engines.ray, None, None, 1)
+    assert missing.value.name == "ray"
