@@ -68,7 +68,8 @@ def compare(running: Answers, candidate: Answers, questions: Sequence[Asked], as
             errors += 1
             first_error = first_error or f"{question.path}: {said[1]}"
         else:
-            _gather(before, after, pairs)
+            for one, other in zip(_each(before), _each(after), strict=True):
+                _gather(one, other, pairs)
     return Comparison(
         questions=len(questions),
         errors=errors,
@@ -107,6 +108,11 @@ def _answered(answers: Answers, question: Asked, ask: Ask) -> tuple[Mapping[str,
         return None, f"status {error.status}"
     except Exception as error:  # its message may quote the question
         return None, type(error).__name__
+
+
+def _each(answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The answer of each customer that was asked about."""
+    return list(answer.get("answers", [answer]))
 
 
 def _gather(before: Mapping[str, Any], after: Mapping[str, Any], pairs: _Pairs) -> None:

@@ -24,7 +24,7 @@ CUSTOMERS = [f"C{number:04}" for number in range(1, 11)]
 def lists(bundle: Path, lake: Path) -> dict[str, object]:
     """What the bundle recommends to each customer, asked without a server."""
     answers = Answers.open(bundle, lake, None)
-    return {name: answers.recommend(json.dumps({"customer_id": name, "k": 5}).encode())["items"] for name in CUSTOMERS}
+    return {name: answers.recommend({"customer_id": name, "k": 5})["items"] for name in CUSTOMERS}
 
 
 def answering(server: Server) -> str:
