@@ -53,6 +53,10 @@ SEGMENT_VERBS: Verbs = {
     "report": ("training.segment_commands:report", "What each segment is, does and may want: a page, and JSON."),
 }
 
+CAMPAIGN_VERBS: Verbs = {
+    "measure": ("training.campaign_commands:measure", "Did a campaign work, and was it worth it? A page, and JSON."),
+}
+
 CHURN_VERBS: Verbs = {
     "score": ("serving.churn_commands:score", "How likely every customer is to leave; resumes where it stopped."),
     "report": ("training.churn_commands:report", "How good the churn model is, and for whom: a page, and JSON."),
@@ -80,6 +84,7 @@ RULES_VERBS: Verbs = {
 """Verbs of `recsys rules`."""
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
+    "campaign": ("Measure campaigns, plan them, decide whom to contact.", CAMPAIGN_VERBS),
     "churn": ("Say who will leave, and how sure that is.", CHURN_VERBS),
     "keys": ("Say who may ask the service, and what.", KEY_VERBS),
     "registry": ("Keep bundles, and say which is served.", REGISTRY_VERBS),

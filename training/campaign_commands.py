@@ -1,0 +1,132 @@
+"""The commands that measure past campaigns and design the next."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from recsys.errors import ConfigError
+from recsys.progress import progress_bar
+
+
+def measure(
+    lake: Annotated[str, typer.Argument(metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where the page and the JSON are written.")],
+    campaign: Annotated[
+        list[str] | None, typer.Option("--campaign", metavar="ID", help="A campaign, or all; may be repeated.")
+    ] = None,
+    outcome: Annotated[
+        str,
+        typer.Option(
+            "--outcome",
+            metavar="WHAT",
+            help="contacts.converted, contacts.opened, contacts.clicked, interactions.KIND or outcomes.KIND; with "
+            "--randomised an attribute of customers.",
+        ),
+    ] = "contacts.converted",
+    window: Annotated[
+        int, typer.Option("--window", metavar="DAYS", min=1, max=730, help="Days in which an outcome counts.")
+    ] = 30,
+    costs: Annotated[
+        Path | None, typer.Option("--costs", metavar="FILE", help="YAML: fixed, per_contact, per_conversion, reward …")
+    ] = None,
+    covariate: Annotated[
+        str | None,
+        typer.Option(
+            "--covariate",
+            metavar="FEATURE",
+            help="CUPED by this feature, as it was before the contact; e.g. "
+            "interactions.acquired.count.90d. The verdict then goes by it.",
+        ),
+    ] = None,
+    randomised: Annotated[
+        str | None,
+        typer.Option("--randomised", metavar="ATTRIBUTE=CONTROL", help="A group that says which arm chance drew."),
+    ] = None,
+    value: Annotated[
+        str | None, typer.Option("--value", metavar="NAME", help="With --randomised: the attribute that is revenue.")
+    ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--share",
+            metavar="ARM=CHANCE",
+            help="Chance drew the arms, and the log does not say how: such as control=1/2; one for each arm.",
+        ),
+    ] = None,
+    by: Annotated[
+        list[str] | None,
+        typer.Option("--by", metavar="NAME", help="Attributes to tell by, not the groups; may be repeated."),
+    ] = None,
+    segments: Annotated[
+        Path | None, typer.Option("--segments", metavar="DIR", help="Tell by segment: what segments assign wrote.")
+    ] = None,
+    watching: Annotated[
+        bool,
+        typer.Option("--watching", help="Somebody looks more than once: the verdict goes by the always-valid interval"),
+    ] = False,
+    planned: Annotated[
+        int,
+        typer.Option(
+            "--planned",
+            metavar="N",
+            min=100,
+            help="Customers for whom the always-valid interval is narrowest; fix it before the campaign.",
+        ),
+    ] = 5_000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one.")
+    ] = None,
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
+    ] = "4GiB",
+) -> None:
+    """Did it work, and was it worth it? A page for marketers, and the same content as JSON.
+
+    Where chance drew the arms, treated and control are compared (Newcombe, Welch, CUPED), after a check of their sizes.
+    Where customers were chosen, they are weighted by the propensities in the log (AIPW, beside Hájek and the plain
+    difference). Without a control, or without propensities, the report says that the effect cannot be known, and what
+    to log next time. Key figures of the funnel come by campaign, channel, group, month and hour, each with its
+    numerator, denominator, population and interval. A customer who was contacted several times counts once. The last
+    line printed is the page's path.
+    """
+    from recsys.campaigns.ledger import CostLedger
+    from recsys.lake.parts import parse_memory
+    from recsys.lake.store import Lake
+    from recsys.strict_yaml import read_yaml, validate
+    from training.campaign_gather import Asked
+    from training.campaign_measure import measure as run
+    from training.campaign_measure import write_report
+
+    ledger = validate(CostLedger, read_yaml(costs), str(costs)) if costs else None
+    if campaign and randomised:
+        raise ConfigError("--campaign: with --randomised the arm is an attribute of customers, not of a campaign")
+    asked = Asked(
+        campaigns=tuple(campaign or ()), outcome=outcome, days=window, covariate=covariate, randomised=randomised,
+        value=value, shares=tuple(_share(text) for text in share or ()), by=tuple(by or ()), segments=segments,
+        watching=watching, planned=planned, seed=seed, memory=parse_memory(memory),
+    )  # fmt: skip
+    opened = Lake.open(lake, version)
+    with progress_bar("Campaigns") as progress:
+        content = run(opened, asked, ledger, progress)
+    paths = write_report(content, out)
+    if content["overview"]:
+        print(content["overview"])
+    for one in content["campaigns"]:
+        print(f"{one['campaign']}: {one['verdict']}")
+        if one["roi"]:
+            print(f"  {one['money']}")
+        for warning in one["warnings"]:
+            print(f"  warning: {warning}")
+    for path in paths:
+        print(path)
+
+
+def _share(text: str) -> tuple[str, float]:
+    name, sign, value = text.rpartition("=")
+    try:
+        return name, float(Fraction(value))
+    except (ValueError, ZeroDivisionError):
+        raise ConfigError(f"--share {text!r}: write ARM=CHANCE, such as control=0.5 or control=1/3") from None
