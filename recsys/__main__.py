@@ -78,6 +78,12 @@ REGISTRY_VERBS: Verbs = {
     "rollback": ("serving.registry_commands:rollback", "Put back into force what was before."),
 }
 
+STATE_VERBS: Verbs = {
+    "load": ("serving.state_commands:load", "Fill the online state from a lake; resumes where it stopped."),
+    "migrate": ("serving.state_commands:migrate", "Bring a store to the form that this release reads."),
+    "lift": ("serving.state_commands:lift", "Let an erased customer come back."),
+}
+
 RULES_VERBS: Verbs = {
     "check": ("serving.rules_commands:check", "Would these rules work on this lake, and what would they remove?"),
 }
@@ -89,6 +95,7 @@ GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "keys": ("Say who may ask the service, and what.", KEY_VERBS),
     "registry": ("Keep bundles, and say which is served.", REGISTRY_VERBS),
     "rules": ("Say who may be recommended what, and contacted how.", RULES_VERBS),
+    "state": ("Keep what is known of every customer, event by event.", STATE_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

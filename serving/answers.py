@@ -1,58 +1,66 @@
 """One question about one customer, answered by the same recommender and segments as a batch."""
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-
-from recsys.bundle import Adoption, Bundle, Churn, Recommender, Segmentation, Survival, reasons
+from recsys.bundle import Bundle, reasons
 from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.bundle.fits import check_fits, scoring_day
-from recsys.bundle.segment_of import SegmentOf, segment_of_row
-from recsys.churn.standing import standing
-from recsys.errors import BundleError, DataError
-from recsys.features.examples import scoring_examples
-from recsys.features.features import features
+from recsys.errors import BundleError, ConfigError, DataError
 from recsys.lake.store import Lake
 from recsys.rules import Eligibility
-from serving.customer_data import CustomerContract
-from serving.request import BadRequest, Body, Who, read_leaving, read_question, read_who
+from serving.customer_data import Bank, CustomerContract
+from serving.day import Clock, Day, FixedDay
+from serving.known import Known, OfLake, OfStore
+from serving.request import BadRequest, Body, Unavailable, Who, read_leaving, read_question, read_who
 from serving.rules import RulesInForce, removed_products
-
-KEPT = 1000
-"""Customers whose feature row and vector stay in memory, the latest asked for; some tens of kilobytes each."""
+from serving.seen import Facts, Seen, Sight
+from serving.store import Store, StoreDown, StoreError
+from serving.store.event_rows import TABLES_IN
+from serving.store.loaded import check_day
 
 
 class Answers:
-    """A loaded bundle, the lake of its known customers (or none) and the day they are seen from."""
+    """A loaded bundle, where its known customers are (a lake, a store or nowhere), and the day they are seen from."""
 
     def __init__(
-        self, bundle: Bundle, lake: Lake | None, as_of: date | None, rules: RulesInForce | None = None
+        self,
+        bundle: Bundle,
+        day: Day,
+        lake: Lake | None = None,
+        store: Store | None = None,
+        rules: RulesInForce | None = None,
     ) -> None:
-        """`as_of` is the day to look from; `Answers.open` chooses it."""
-        self.bundle = bundle
-        self.rules = rules
-        self.lake = lake
-        self.as_of = as_of
-        self.recommender, self.segmentation = Recommender.of(bundle), Segmentation.of(bundle)
-        self.leaving = Churn.of(bundle)
-        self.survival = Survival.of(bundle)
+        """At most one of lake and store; `Answers.open` chooses the day."""
+        self.bundle, self.day, self.rules = bundle, day, rules
+        self.lake, self.store = lake, store
+        self.sight = Sight(bundle)
+        self.recommender, self.segmentation = self.sight.recommender, self.sight.segmentation
+        self.leaving, self.survival, self.adoption = self.sight.leaving, self.sight.survival, self.sight.adoption
         self.why = ChurnReasons.of(self.leaving) if self.leaving else None
         if not self.paths:
             raise BundleError(
                 f"{bundle.path}: has neither a recommender nor segments nor churn, so there is nothing to answer"
             )
-        self.adoption = Adoption.of(bundle)
-        known = self.recommender.products if self.recommender else bundle.encoder.products
-        self.products: Mapping[str, int] = {product: i for i, product in enumerate(known)}
-        self._kept: OrderedDict[str, _Customer] = OrderedDict()
-        self.contract = CustomerContract(bundle.definition, lake, self.products, as_of)
+        products = self.recommender.products if self.recommender else bundle.encoder.products
+        self.products: Mapping[str, int] = {product: i for i, product in enumerate(products)}
+        self.bank = Bank.of_store(store) if store else Bank.of_lake(lake)
+        self.contract = CustomerContract(bundle.definition, self.bank, self.products)
+        self.known: Known | None = None
+        if store is not None:
+            self.known = OfStore(store, self.sight, self.bank.tables)
+        elif lake is not None:
+            self.known = OfLake(lake, self.sight)
+
+    @property
+    def as_of(self) -> date | None:
+        """The first day whose events do not count, at this moment."""
+        return self.day.as_of()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -67,15 +75,33 @@ class Answers:
         lake_path: str | Path | None,
         as_of: date | None,
         rules_path: str | Path | None = None,
+        store: Store | None = None,
+        clock: Clock | None = None,
     ) -> "Answers":
-        """Load all and check that they fit; without a lake the day is that of the lake the bundle was trained on."""
+        """Load everything and check that it fits.
+
+        Without `as_of` and clock the day is that of the store's load, else the lake's, else that of the lake that the
+        bundle was trained on. With a store its customers are the known ones, and the lake is not read.
+        """
         bundle = Bundle.load(bundle_path)
+        if store is not None:
+            loaded = store.loaded()
+            if not loaded.complete:
+                raise StoreError(
+                    f"{loaded.path}: its first load was cut short; say recsys state load again to finish it"
+                )
+            check_fits(bundle, loaded)
+            seen_from = check_day(loaded, as_of, clock)
+            rules = RulesInForce.read(rules_path, bundle, store, seen_from.as_of(), (*TABLES_IN, "consents"))
+            return cls(bundle, seen_from, store=store, rules=rules)
+        if clock is not None:
+            raise ConfigError("--clock: needs a store, into which today's events come; name it with --store")
         lake = None if lake_path is None else Lake.open(lake_path)
         day = as_of or bundle.contents.lake.as_of
         if lake is not None:
             check_fits(bundle, lake)
             day = scoring_day(lake, as_of)
-        return cls(bundle, lake, day, RulesInForce.read(rules_path, bundle, lake, day))
+        return cls(bundle, FixedDay(day), lake, rules=RulesInForce.read(rules_path, bundle, lake, day))
 
     def recommend(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /recommend; BadRequest says what is wrong with it. One call at a time."""
@@ -83,11 +109,10 @@ class Answers:
         if recommender is None:
             raise self._absent("no recommender")
         question = read_question(body, self.products)
-        customer = self._asked(question)
+        customer = self.asked(question, day := self.as_of)
         assert customer.vectors is not None
-        allowed = recommender.allowed(
-            customer.rows, question.exclude, question.candidates, eligibility=customer.eligibility
-        )
+        eligibility = self._eligible(customer, day)
+        allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
         scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf
         index, values = index[:, listed], scores[0][listed].tolist()
@@ -97,16 +122,16 @@ class Answers:
             {"rank": rank, "product_id": product, "score": score} for rank, (product, score) in pairs
         ]
         if self.adoption and customer.adoption is not None:
-            when = self.adoption.asked(customer.rows, customer.adoption, index)[0]
+            when = self.adoption.asked(customer.held, customer.adoption, index)[0]
             for item, values in zip(items, when.tolist(), strict=True):
                 item["probability"] = self._by_horizon(values)
         if question.reasons:
             for item, found in zip(items, reasons(recommender, customer.rows, index[0], question.reasons), strict=True):
                 item["reasons"] = [asdict(reason) for reason in found]
-        answer = {**self._about(customer), "items": items}
+        answer = {**self._about(customer.facts), "items": items}
         if question.removed:
             answer["removed"] = removed_products(
-                recommender, customer.rows, customer.eligibility, question.exclude, question.candidates
+                recommender, customer.held, eligibility, question.exclude, question.candidates
             )
         return answer
 
@@ -114,51 +139,61 @@ class Answers:
         """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
         if self.segmentation is None:
             raise self._absent("no segments")
-        return self._about(self._asked(read_who(body)))
+        return self._about(self.asked(read_who(body), self.as_of).facts)
 
     def churn(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /churn; BadRequest says what is wrong with it. One call at a time."""
         if self.leaving is None:
             raise self._absent("nothing about who will leave")
         who, most = read_leaving(body)
-        customer = self._asked(who)
-        if customer.standing == "joins_later":
+        day = self.as_of
+        customer = self.asked(who, day)
+        facts = customer.facts
+        if facts.standing == "joins_later":
             raise BadRequest(
                 "customer_id",
-                f"joins on {customer.joined}, and customers are seen from {self.as_of}: nothing is known of them yet; "
+                f"joins on {facts.joined}, and customers are seen from {day}: nothing is known of them yet; "
                 "serve with a later --as-of, or ask about another customer",
             )
         answer: dict[str, Any] = {
             "bundle_id": self.bundle.bundle_id,
-            "customer_id": customer.customer_id,
-            "standing": customer.standing,
+            "customer_id": facts.customer_id,
+            "standing": facts.standing,
             "horizon_months": self.leaving.about.horizon_months,
         }
-        if customer.standing == "left":
-            return answer | {"probability": None, "tier": None, "act": False} | self._when_and_why(None, most)
-        row = self.leaving.scored(customer.rows).row(0, named=True)
-        told = {name: row[name] for name in ("probability", "tier", "act")}
-        return answer | told | self._when_and_why(customer.rows, most)
-
-    def _when_and_why(self, rows: pl.DataFrame | None, most: int) -> dict[str, Any]:
-        """`survival` by horizon and `reasons`, where the bundle tells them; null and none for who has left."""
-        answer: dict[str, Any] = {}
+        answer |= facts.leaving or {"probability": None, "tier": None, "act": False}
         if self.survival is not None:
             horizons = [f"{months}m" for months in self.survival.about.horizons_months]
-            values = None if rows is None else self.survival.survival(rows)[0].tolist()
-            answer["survival"] = None if values is None else dict(zip(horizons, values, strict=True))
+            told = facts.survival
+            answer["survival"] = None if told is None else dict(zip(horizons, told, strict=True))
         if self.why is not None and most:
-            found = [] if rows is None else self.why.reasons(rows, most)[0]
-            answer["reasons"] = [asdict(reason) for reason in found]
+            here = facts.standing == "customer"
+            answer["reasons"] = [asdict(reason) for reason in self.why.reasons(customer.rows, most)[0]] if here else []
         return answer
+
+    def _eligible(self, customer: Seen, day: date | None) -> Eligibility | None:
+        """What rules leave of the products, worked out once for what is kept of a customer; None without rules."""
+        if self.rules is None:
+            return None
+        if customer.eligibility is None:
+            with self._reached():
+                customer.eligibility = self.rules.eligible(customer.tables(), customer.rows, day)
+        return customer.eligibility
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreDown as error:
+            raise Unavailable(str(error)) from None
 
     def _absent(self, what: str) -> BadRequest:
         return BadRequest("path", f"this bundle has {what}; it answers POST {', '.join(self.paths)}", 404)
 
-    def _about(self, customer: "_Customer") -> dict[str, Any]:
+    def _about(self, facts: Facts) -> dict[str, Any]:
         """Whose answer it is, and where they are, if the bundle has segments."""
-        answer: dict[str, Any] = {"bundle_id": self.bundle.bundle_id, "customer_id": customer.customer_id}
-        if (found := customer.segment) is not None:
+        answer: dict[str, Any] = {"bundle_id": self.bundle.bundle_id, "customer_id": facts.customer_id}
+        if (found := facts.segment) is not None:
             answer["segment"] = {"id": found.id, "name": found.name, "distance": found.distance}
             answer["unusual"] = None if found.unusual is None else list(found.unusual)
         return answer
@@ -175,64 +210,27 @@ class Answers:
         asked = {"/recommend": self.recommend, "/segment": self.segment, "/churn": self.churn}
         for path in self.paths:
             asked[path](nobody)
-        if self.lake is not None:
-            self.lake.customers(["nobody"])
+        if self.known is not None:
+            self.known.seen("nobody", self.as_of)
 
-    def _asked(self, who: Who) -> "_Customer":
-        return self._known(who.customer_id) if who.customer_id is not None else self._own(who)
-
-    def _known(self, customer_id: str) -> "_Customer":
-        """A customer of the lake. What is read is kept: lake and day are fixed, so it stays true."""
-        if customer_id in self._kept:
-            self._kept.move_to_end(customer_id)
-            return self._kept[customer_id]
-        if self.lake is None:
+    def asked(self, who: Who, day: date | None) -> Seen:
+        """The customer of a question as seen from a day; BadRequest if they are not known or their data are wrong."""
+        if who.customer_id is None:
+            return self._own(who, day)
+        if self.known is None:
             raise BadRequest("customer_id", "no lake is being served; send the customer's own data as customer", 404)
-        tables = self.lake.customers([customer_id])
-        if tables["customers"].is_empty():
+        with self._reached():
+            found = self.known.seen(who.customer_id, day)
+        if found is None:
             right = "check the id, or send the customer's own data as customer"
-            raise BadRequest("customer_id", f"no such customer in the lake; {right}", 404)
-        self._kept[customer_id] = self._seen(customer_id, tables)
-        if len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[customer_id]
+            raise BadRequest("customer_id", f"no such customer in {self.known.where}; {right}", 404)
+        return found
 
-    def _own(self, question: Who) -> "_Customer":
-        assert question.customer is not None
-        customer_id, tables = self.contract.tables(question.customer)
+    def _own(self, who: Who, day: date | None) -> Seen:
+        assert who.customer is not None
+        customer_id, tables = self.contract.tables(who.customer, day)
         try:
-            return self._seen(customer_id, tables)
+            (found,) = self.sight.see(tables, [customer_id], day)
         except DataError as error:  # values that each keep the contract and yet lead to no finite vector
             raise BadRequest("customer", str(error)) from None
-
-    def _seen(self, customer_id: str, tables: dict[str, pl.DataFrame]) -> "_Customer":
-        rows = features(tables, scoring_examples([customer_id], self.as_of), self.bundle.definition)
-        said, joined = "customer", None
-        if self.leaving is not None:
-            _, said, joined = standing(tables, self.as_of, self.leaving.about.rule).row(0)
-        return _Customer(
-            customer_id,
-            rows,
-            said,
-            joined,
-            self.recommender.vectors_from_rows(rows) if self.recommender else None,
-            self.adoption.vectors_from_rows(rows) if self.adoption else None,
-            segment_of_row(self.segmentation, rows) if self.segmentation else None,
-            self.rules.eligible(tables, rows, self.as_of) if self.rules and self.recommender else None,
-        )
-
-
-@dataclass(frozen=True)
-class _Customer:
-    """A customer as the bundle sees them: one feature row, its vectors, float32 [1, D], and their segment."""
-
-    customer_id: str
-    rows: pl.DataFrame
-    standing: str
-    """Of `recsys.churn.standing`; where the bundle does not say who will leave, always `customer`."""
-    joined: date | None
-    vectors: np.ndarray | None
-    adoption: np.ndarray | None
-    segment: SegmentOf | None
-    eligibility: Eligibility | None
-    """What rules leave of the products; None without rules."""
+        return found

@@ -182,6 +182,23 @@ def serve(
         str, typer.Option("--workers", metavar="N", help="Processes that answer; auto: as many as processors.")
     ] = "1",
     as_of: AsOf = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            "--store",
+            metavar="STORE",
+            help="The online state (recsys state load): a file, or postgresql://user:password@host/database.",
+        ),
+    ] = None,
+    clock: Annotated[
+        str | None,
+        typer.Option(
+            "--clock",
+            metavar="ZONE",
+            help="With --store: follow the calendar of a time zone (Europe/Zurich, or local), so that what happened "
+            "today counts; without it the day stays that of the load, or of --as-of.",
+        ),
+    ] = None,
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help="API keys (recsys keys add); nobody else gets in.")
     ] = None,
@@ -203,17 +220,21 @@ def serve(
     """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
     With --lake, customers are known by {"customer_id": …}; with or without it, {"customer": {table: [rows]}} brings
-    a customer's own data. Without --keys it listens on the loopback only and lets in every process of the machine.
+    a customer's own data. With --store, its customers are the known ones, events, consents and erasures come in,
+    and --lake is not read. Without --keys it listens on the loopback only and lets in every process of the machine.
     """
     from serving.access import Access
     from serving.launch import launch, workers_of
     from serving.served import Served
+    from serving.store.engine import url_of
 
     served = Served(
         bundle=bundle and absolute(bundle),
         registry=registry and absolute(registry),
         lake=lake and absolute(lake),
+        store=store and url_of(store).render_as_string(hide_password=False),
         as_of=parse_day(as_of),
+        clock=clock,
         drain=drain,
         rules=rules and absolute(rules),
     )

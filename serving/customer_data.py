@@ -1,16 +1,18 @@
 """A customer's own data in a request: rows of JSON, checked against the lake's contract, into lake tables."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import polars as pl
 
 from recsys.features.definition import FeatureDefinition
-from recsys.lake.contract import KINDS, TABLES, Column, Table
+from recsys.lake.contract import KINDS, TABLES, Attribute, Column, Table
 from recsys.lake.store import Lake
 from serving.cell import read_cell
 from serving.request import BadRequest, kind_of, nearest, read_id
+from serving.store import Store
 
 OURS = tuple(name for name, table in TABLES.items() if table.about != "all")
 """Tables that a request may hold; products and campaigns are the bank's own."""
@@ -18,26 +20,42 @@ OWNED = ("balances", "transactions")
 """Tables whose rows belong to an account or, without one, to the customer."""
 
 
+@dataclass(frozen=True)
+class Bank:
+    """The bank's own tables, and the attributes that its customers have; of nobody where nothing is served."""
+
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    """products and campaigns."""
+    attributes: tuple[Attribute, ...] = ()
+
+    @classmethod
+    def of_lake(cls, lake: Lake | None) -> "Bank":
+        """What a lake says."""
+        if lake is None:
+            return cls()
+        tables: dict[str, pl.DataFrame] = {n: lake.read(n) for n in ("products", "campaigns") if n in lake.tables}
+        return cls(tables, lake.attributes("customers"))
+
+    @classmethod
+    def of_store(cls, store: Store) -> "Bank":
+        """What the lake said from which a store was loaded."""
+        return cls(store.bank(), store.loaded().attributes("customers"))
+
+
 class CustomerContract:
-    """What a request may say about its customer, for one bundle, lake and day."""
+    """What a request may say about its customer, for one bundle and bank."""
 
-    def __init__(
-        self, definition: FeatureDefinition, lake: Lake | None, products: Collection[str], as_of: date | None
-    ) -> None:
-        """`products` are the bundle's; a product or campaign that the lake has beyond them may be named too."""
-        self.as_of = as_of
+    def __init__(self, definition: FeatureDefinition, bank: Bank, products: Collection[str]) -> None:
+        """`products` are the bundle's; a product or campaign that the bank has beyond them may be named too."""
         self.attributes = {column.name: KINDS[column.kind] for column in definition.profile}
-        self.bank: dict[str, pl.DataFrame] = {}
-        self.known: dict[str, Collection[str]] = {"products": products}
-        if lake is not None:
-            self.attributes |= {attribute.name: KINDS[attribute.kind] for attribute in lake.attributes("customers")}
-            self.bank = {name: lake.read(name) for name in ("products", "campaigns") if name in lake.tables}
-            ids = {name: self.bank[name][TABLES[name].key[0]] for name in self.bank}
-            self.known = {name: frozenset(values) for name, values in ids.items()}
-            self.known["products"] = frozenset(products) | frozenset(ids.get("products", ()))
+        self.attributes |= {attribute.name: KINDS[attribute.kind] for attribute in bank.attributes}
+        self.bank = bank.tables
+        ids = {name: self.bank[name][TABLES[name].key[0]] for name in self.bank}
+        self.known: dict[str, Collection[str]] = {name: frozenset(values) for name, values in ids.items()}
+        self.known["products"] = frozenset(products) | frozenset(ids.get("products", ()))
 
-    def tables(self, customer: Mapping[str, Any]) -> tuple[str, dict[str, pl.DataFrame]]:
-        """The customer's id and lake tables; BadRequest names the first cell that breaks the contract."""
+    def tables(self, customer: Mapping[str, Any], as_of: date | None) -> tuple[str, dict[str, pl.DataFrame]]:
+        """The customer's id and lake tables, for a day; BadRequest names the first cell that breaks the contract."""
         for name in customer:
             if name not in OURS:
                 own = "is the bank's own table, it comes from the lake; leave it out"
@@ -49,11 +67,15 @@ class CustomerContract:
         for name in ("accounts", "account_holders"):
             references[name] = frozenset(str(row.get("account_id")) for row in rows.get(name, ()))
         _check_accounts(rows, customer_id)
-        tables = {name: self._table(TABLES[name], rows[name], references) for name in rows}
+        tables = {name: self._table(TABLES[name], rows[name], references, as_of) for name in rows}
         return customer_id, {**self.bank, **tables}
 
     def _table(
-        self, table: Table, rows: list[dict[str, Any]], references: Mapping[str, Collection[str]]
+        self,
+        table: Table,
+        rows: list[dict[str, Any]],
+        references: Mapping[str, Collection[str]],
+        as_of: date | None,
     ) -> pl.DataFrame:
         declared = {column.name: column for column in table.columns}
         if table.attributes:
@@ -65,28 +87,39 @@ class CustomerContract:
                 if name not in declared:
                     raise BadRequest(f"{where}.{name[:256]}", f"unknown column; {nearest(name, declared)}")
             for name, column in declared.items():
-                columns[name].append(self._cell(table.name, f"{where}.{name}", column, row, references))
+                columns[name].append(_cell(table.name, f"{where}.{name}", column, row, references, as_of))
         whole = pl.DataFrame([pl.Series(name, columns[name], dtype=column.dtype) for name, column in declared.items()])
         _check_rows(table, whole)
         given = {name for row in rows for name in row} | {c.name for c in table.columns if c.required}
         return whole.select(name for name in declared if name in given or name in self.attributes)
 
-    def _cell(
-        self, table: str, field: str, column: Column, row: Mapping[str, Any], references: Mapping[str, Collection[str]]
-    ) -> object:
-        value = row.get(column.name)
-        if value is None:
-            if column.required:
-                what = "null" if column.name in row else "missing"
-                raise BadRequest(field, f"{what} and compulsory ({column.meaning})")
-            return None
-        read = read_cell(field, column, value, self.as_of)
-        named = references.get(column.refers_to)
-        joint = table == "account_holders" and column.name == "customer_id"  # may name the others who hold it
-        if named is not None and read not in named and not joint:
-            there = nearest(str(read), sorted(named))
-            raise BadRequest(field, f"not among {_owner(column.refers_to)}; {there}")
-        return read
+
+def _cell(
+    table: str,
+    where: str,
+    column: Column,
+    row: Mapping[str, Any],
+    references: Mapping[str, Collection[str]],
+    as_of: date | None,
+) -> object:
+    value = read_value(where, column, row, as_of)
+    named = references.get(column.refers_to)
+    joint = table == "account_holders" and column.name == "customer_id"  # may name the others who hold it
+    if value is not None and named is not None and value not in named and not joint:
+        there = nearest(str(value), sorted(named))
+        raise BadRequest(where, f"not among {_owner(column.refers_to)}; {there}")
+    return value
+
+
+def read_value(where: str, column: Column, row: Mapping[str, Any], as_of: date | None) -> Any:
+    """The cell of a row, or None; BadRequest (naming `where`) if it is missing and compulsory, or does not fit."""
+    value = row.get(column.name)
+    if value is None:
+        if column.required:
+            what = "null" if column.name in row else "missing"
+            raise BadRequest(where, f"{what} and compulsory ({column.meaning})")
+        return None
+    return read_cell(where, column, value, as_of)
 
 
 def _owner(table: str) -> str:

@@ -18,6 +18,7 @@ from serving.schemas import (
     SegmentAnswers,
     Who,
 )
+from serving.state_schemas import ConsentSaid, CustomerKnown, Erased, Events, EventsTaken, SayConsent
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 Scope = Literal["public", "score", "write", "admin"]
@@ -55,6 +56,12 @@ class Endpoint:
 _IDS = {"bundle_id": "0f6b2c1d9a3e4f57", "request_id": "order-2025-0001"}
 _SEGMENT = {"segment": {"id": "S2", "name": "Many logins, high balance", "distance": 0.74}, "unusual": None}
 _ITEM = {"rank": 1, "product_id": "P03", "score": 6.125, "probability": {"1m": 0.031, "3m": 0.084, "6m": 0.127}}
+_EVENT = {
+    **{"event_id": "E1", "customer_id": "C0001", "product_id": "P03", "kind": "viewed"},
+    "at": "2025-01-30T09:30:00",
+}
+_COUNTS = {"new": 1, "repeated": 0, "refused": 0}
+_WITHDRAWN = {"purpose": "marketing", "channel": "email", "granted": False}
 _WHY = {"kind": "product", "name": "current_account", "effect": 1.42}
 
 ENDPOINTS: tuple[Endpoint, ...] = (
@@ -94,6 +101,55 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             **{"customer_id": "C0001", "standing": "customer", "horizon_months": 3},
             **{"probability": 0.42, "tier": "high", "act": True, "survival": {"1m": 0.9, "3m": 0.58}, "reasons": []},
         },
+    ),
+    Endpoint(
+        "POST",
+        "/events",
+        "write",
+        "serving.online:events",
+        "Take events in: each counts once, from the next answer on.",
+        request=Events,
+        response=EventsTaken,
+        example={"interactions": [_EVENT]},
+        answer={**_IDS, "results": {"interactions": [{"event_id": "E1", "status": "new"}]}, **_COUNTS},
+        statuses=(404, 503),
+    ),
+    Endpoint(
+        "GET",
+        "/customers/{id}",
+        "admin",
+        "serving.online:customer",
+        "All that is stored about a customer.",
+        response=CustomerKnown,
+        answer={
+            **_IDS,
+            **{"customer_id": "C0001", "as_of": "2025-02-01", "holdings": ["P01"]},
+            **{"rows": {"interactions": [_EVENT]}, "consents": [], "decisions": []},
+            "events": [{"table": "interactions", "event_id": "E1", "received": "2025-01-30T09:30:02+00:00"}],
+        },
+        statuses=(404, 503),
+    ),
+    Endpoint(
+        "DELETE",
+        "/customers/{id}",
+        "admin",
+        "serving.online:erasure",
+        "Erase a customer, and remember by a keyed hash that they were.",
+        response=Erased,
+        answer={**_IDS, "customer_id": "C0001", "erased": True},
+        statuses=(404, 503),
+    ),
+    Endpoint(
+        "PUT",
+        "/customers/{id}/consent",
+        "write",
+        "serving.online:consent",
+        "Add what a customer allowed or withdrew.",
+        request=SayConsent,
+        response=ConsentSaid,
+        example={"purpose": "marketing", "channel": "email", "granted": False},
+        answer={**_IDS, "customer_id": "C0001", **_WITHDRAWN, "at": "2025-01-30T09:30:02.000001"},
+        statuses=(404, 503),
     ),
     Endpoint("GET", "/openapi.json", "score", "serving.openapi:answer", "This document."),
     Endpoint("GET", "/healthz", "public", None, "200 while the process lives."),

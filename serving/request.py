@@ -50,6 +50,13 @@ class BadRequest(Exception):
         self.retry_after = retry_after
 
 
+class Unavailable(BadRequest):
+    """Something that the service needs cannot be reached now; the same request may be sent again later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("store", message, 503, retry_after=1)
+
+
 @dataclass(frozen=True)
 class Who:
     """About whom; exactly one of `customer_id` and `customer` (table → rows, not yet checked) is set."""

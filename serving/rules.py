@@ -14,9 +14,10 @@ from recsys.lake.contract import TABLES, Attribute
 from recsys.lake.store import Lake
 from recsys.rules import CompiledRules, Eligibility, Rules
 from recsys.rules.catalogue import Known
+from serving.store import Store
 
 
-def known(bundle: Bundle | None, lake: Lake | None, as_of: date | None, others: Sequence[str] = ()) -> Known:
+def known(bundle: Bundle | None, lake: Lake | Store | None, as_of: date | None, others: Sequence[str] = ()) -> Known:
     """What rules may name."""
     segments = None
     if bundle is not None and PART in bundle.contents.parts:
@@ -51,7 +52,7 @@ class RulesInForce:
         rules: Rules,
         where: str,
         bundle: Bundle,
-        lake: Lake | None,
+        lake: Lake | Store | None,
         as_of: date | None,
         threads: int = 1,
         others: Sequence[str] = (),
@@ -68,7 +69,12 @@ class RulesInForce:
 
     @classmethod
     def read(
-        cls, path: Path | str | None, bundle: Bundle, lake: Lake | None, as_of: date | None, others: Sequence[str] = ()
+        cls,
+        path: Path | str | None,
+        bundle: Bundle,
+        lake: Lake | Store | None,
+        as_of: date | None,
+        others: Sequence[str] = (),
     ) -> "RulesInForce | None":
         """`of` the rules of a file; None without one."""
         return None if path is None else cls.of(Rules.read(path), str(path), bundle, lake, as_of, others=others)

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys.errors import ConfigError
 from serving.answers import Answers
+from serving.day import clock_in
 from serving.registry import Registry
+from serving.store import Store
 
 VARIABLE = "RECSYS_SERVED"
 
@@ -21,7 +23,11 @@ class Served(BaseModel):
     registry: str | None = None
     """Exactly one of the two is given; absolute, as are all paths here."""
     lake: str | None = None
+    store: str | None = None
+    """The URL of the online state; it may hold a password."""
     as_of: date | None = None
+    clock: str | None = None
+    """The time zone whose calendar is followed."""
     rules: str | None = None
     """A file of rules about what may be recommended."""
     drain: float = 0
@@ -53,5 +59,7 @@ class Served(BaseModel):
         return registry.where(promoted)
 
     def answers(self, bundle: Path) -> Answers:
-        """A bundle with this lake, day and rules; LakeError and the like where they do not fit."""
-        return Answers.open(bundle, self.lake, self.as_of, self.rules)
+        """A bundle with this lake or store, day and rules; LakeError and the like where they do not fit."""
+        store = Store.open(self.store) if self.store else None
+        clock = clock_in(self.clock) if self.clock else None
+        return Answers.open(bundle, self.lake, self.as_of, self.rules, store, clock)

@@ -1,13 +1,30 @@
 """Whether a lake has what a bundle reads, and the day from which its customers are seen."""
 
 from datetime import date
+from typing import Protocol
 
 from recsys.bundle.bundle import Bundle
 from recsys.errors import ConfigError, LakeError
+from recsys.lake.contract import Attribute
 from recsys.lake.store import Lake
 
 
-def check_fits(bundle: Bundle, lake: Lake) -> None:
+class Source(Protocol):
+    """A lake, or what was loaded from one."""
+
+    @property
+    def path(self) -> str:
+        """What people call it."""
+
+    @property
+    def as_of(self) -> date | None:
+        """The day after its last event; None if nothing is dated."""
+
+    def attributes(self, table: str) -> tuple[Attribute, ...]:
+        """The declared attributes of a table."""
+
+
+def check_fits(bundle: Bundle, lake: Source) -> None:
     """LakeError if the bundle reads something that the lake does not have."""
     definition = bundle.definition
     if definition.dated and lake.as_of is None:

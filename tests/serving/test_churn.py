@@ -18,7 +18,7 @@ from recsys.lake.store import Lake, LakeWriter
 from serving.answers import Answers
 from serving.churn import COLUMNS, score_churn
 from serving.report import print_report
-from serving.request import BadRequest
+from serving.request import BadRequest, Who
 from tests.churn.customers import customers, leaving_config, write_lake
 from tests.churn.test_leaving import bank
 from tests.conftest import SmallBank, called
@@ -110,7 +110,7 @@ def test_reasons_are_those_that_were_planted_and_sum_to_the_log_odds(leaving_ban
     against = {reason["text"] for reason in stays if reason["effect"] < 0}
     assert {"age 21", "active: yes"} <= against and stays[0]["text"] in against
     assert answers.why is not None and answers.leaving is not None
-    rows = answers._known("C00003").rows
+    rows = answers.asked(Who("C00003", None), answers.as_of).rows
     leaving = answers.why.reasons_for_leaving(rows, 10)[0]
     assert leaving == [reason for reason in answers.why.reasons(rows, 10)[0] if reason.effect > 0]
     arrays = answers.leaving.encoder.encode(rows)

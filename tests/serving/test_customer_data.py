@@ -9,7 +9,7 @@ import pytest
 
 from recsys.features.definition import FeatureConfig, define
 from recsys.lake.store import Lake
-from serving.customer_data import CustomerContract
+from serving.customer_data import Bank, CustomerContract
 from serving.request import BadRequest
 
 AS_OF = date(2025, 6, 24)
@@ -19,7 +19,7 @@ ME = {"customer_id": "me"}
 @pytest.fixture(scope="module")
 def contract(small_lake: Path) -> CustomerContract:
     lake = Lake.open(small_lake)
-    return CustomerContract(define(lake, FeatureConfig()), lake, ["P00", "P01"], AS_OF)
+    return CustomerContract(define(lake, FeatureConfig()), Bank.of_lake(lake), ["P00", "P01"])
 
 
 def test_rows_become_tables_of_the_declared_types(contract: CustomerContract) -> None:
@@ -35,7 +35,8 @@ def test_rows_become_tables_of_the_declared_types(contract: CustomerContract) ->
                 {"event_id": "t1", "account_id": "A1", "at": "2025-01-02T03:04:05", "amount": -500},
                 {"event_id": "t2", "at": "2025-01-02T03:04:05", "amount": 500},
             ],
-        }
+        },
+        AS_OF,
     )
     assert customer_id == "me"
     assert tables["customers"].row(0, named=True) == {
@@ -127,7 +128,7 @@ CONTACT = {"contact_id": "n", "campaign_id": "K1", "at": "2025-01-02", "contacte
 )
 def test_a_broken_cell_is_named(contract: CustomerContract, customer: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(BadRequest) as caught:
-        contract.tables(customer)
+        contract.tables(customer, AS_OF)
     assert caught.value.field == f"customer.{field}", caught.value.message
     assert says in caught.value.message
     assert caught.value.status == 422
@@ -135,8 +136,8 @@ def test_a_broken_cell_is_named(contract: CustomerContract, customer: dict[str, 
 
 def test_without_a_lake_the_bundle_says_what_can_be_known(small_lake: Path) -> None:
     definition = define(Lake.open(small_lake), FeatureConfig())
-    contract = CustomerContract(definition, None, ["P00"], None)
-    _, tables = contract.tables(event(product_id="P00", at="2199-01-01"))
+    contract = CustomerContract(definition, Bank(), ["P00"])
+    _, tables = contract.tables(event(product_id="P00", at="2199-01-01"), None)
     assert set(tables) == {"customers", "interactions"}
     with pytest.raises(BadRequest, match="product_id"):
-        contract.tables(event(product_id="P01"))
+        contract.tables(event(product_id="P01"), None)

@@ -1,0 +1,139 @@
+"""Customers who are known by their id: of a lake, read once, or of a store, where an event or a new day makes stale."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from threading import Lock
+from typing import Protocol
+
+import polars as pl
+
+from recsys.lake.store import Lake
+from serving.metrics import stage
+from serving.seen import Seen, Sight, seen_from, stored
+from serving.store import Store
+
+KEPT = 1000
+"""Customers who stay in memory, the latest asked for; some tens of kilobytes each."""
+
+
+class Known(Protocol):
+    """Where the customers are that a question may name."""
+
+    where: str
+    """As an answer about an unknown id says it: the lake, the store."""
+
+    def seen(self, customer_id: str, day: date | None) -> Seen | None:
+        """The customer as seen from a day; None if they are not there."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    version: int
+    day: date | None
+    seen: Seen
+
+
+class _Memory:
+    """The customers asked for last."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, _Kept] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, customer_id: str, day: date | None) -> _Kept | None:
+        """What is kept of a customer for this day."""
+        with self._lock:
+            kept = self._kept.get(customer_id)
+            if kept is None or kept.day != day:
+                return None
+            self._kept.move_to_end(customer_id)
+            return kept
+
+    def put(self, customer_id: str, kept: _Kept) -> None:
+        """Keep it in place of what was there; the customer asked for longest ago goes."""
+        with self._lock:
+            self._kept[customer_id] = kept
+            self._kept.move_to_end(customer_id)
+            if len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    def drop(self, customer_id: str) -> None:
+        """Forget a customer."""
+        with self._lock:
+            self._kept.pop(customer_id, None)
+
+
+class OfLake:
+    """Customers of one version of a lake, which never changes: what was read stays true for its day."""
+
+    where = "the lake"
+
+    def __init__(self, lake: Lake, sight: Sight) -> None:
+        self._lake, self._sight, self._memory = lake, sight, _Memory()
+
+    def seen(self, customer_id: str, day: date | None) -> Seen | None:
+        """As `Known.seen`."""
+        if (kept := self._memory.get(customer_id, day)) is not None:
+            return kept.seen
+        tables = self._lake.customers([customer_id])
+        if tables["customers"].is_empty():
+            return None
+        (found,) = self._sight.see(tables, [customer_id], day)
+        self._memory.put(customer_id, _Kept(0, day, found))
+        return found
+
+
+class OfStore:
+    """Customers of a store. Each answer reads the customer's version there, whatever is in memory.
+
+    So an event that any worker took counts in every worker's next answer, and nobody answers for who was erased.
+    """
+
+    where = "the store"
+
+    def __init__(self, store: Store, sight: Sight, bank: Mapping[str, pl.DataFrame]) -> None:
+        """`bank` has products and campaigns."""
+        self._store, self._sight, self._bank, self._memory = store, sight, bank, _Memory()
+        self._bundle_id = sight.bundle.bundle_id
+
+    def seen(self, customer_id: str, day: date | None) -> Seen | None:
+        """As `Known.seen`. Raises StoreDown."""
+        kept = self._memory.get(customer_id, day)
+        with stage("store"):
+            looked = self._store.look(customer_id, self._bundle_id, day, kept.version if kept else None)
+        if looked is None:
+            self._memory.drop(customer_id)
+            return None
+        if kept is not None and kept.version == looked.version:
+            return kept.seen
+        if looked.stored is not None:
+            rows = partial(self._tables, customer_id)
+            found = _Kept(looked.version, day, seen_from(looked.stored, self._sight.bundle.definition, rows))
+        else:
+            fresh = self._computed(customer_id, day)
+            if fresh is None:
+                return None
+            found = fresh
+        self._memory.put(customer_id, found)
+        return found.seen
+
+    def _tables(self, customer_id: str) -> dict[str, pl.DataFrame]:
+        """All rows, as they are by now; those of nobody for who was erased since."""
+        with stage("store"):
+            rows = self._store.rows_of(customer_id)
+        return {**self._bank, **(self._store.loaded().empty() if rows is None else rows[1])}
+
+    def _computed(self, customer_id: str, day: date | None) -> _Kept | None:
+        """From all rows, written back for the other workers and the next start."""
+        with stage("store"):
+            rows = self._store.rows_of(customer_id)
+        if rows is None:
+            return None
+        version, tables = rows
+        (found,) = self._sight.see({**self._bank, **tables}, [customer_id], day)
+        with stage("store"):
+            self._store.keep(customer_id, version, self._bundle_id, day, stored(found))
+        return _Kept(version, day, found)

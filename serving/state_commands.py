@@ -1,0 +1,73 @@
+"""Commands about the online state: load, migrate, lift."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from recsys.bundle.fits import parse_day
+from recsys.progress import progress_bar
+from serving.commands import AsOf, BundlePath, LakePath
+
+StoreName = Annotated[
+    str,
+    typer.Option("--store", metavar="STORE", help="A file (SQLite), or postgresql://user:password@host/database."),
+]
+StorePath = Annotated[
+    str, typer.Argument(metavar="STORE", help="A file (SQLite), or postgresql://user:password@host/database.")
+]
+
+
+def load(
+    bundle: BundlePath,
+    lake: LakePath,
+    store: StoreName,
+    as_of: AsOf = None,
+    memory: Annotated[
+        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
+    ] = "4GiB",
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")] = 2,
+) -> None:
+    """Fill the online state from a lake: every customer's rows, and what the bundle sees in them.
+
+    A store is made where there is none. A load that was cut short is continued by the same command. A later load, of
+    a newer lake, day or bundle, takes the place of the one before while the service answers: events that came in
+    since stay until the lake has them, and who was erased stays away.
+    """
+    from recsys.lake.parts import parse_memory
+    from serving.store.load import load as run
+
+    day, budget = parse_day(as_of), parse_memory(memory)
+    with progress_bar("Loading") as progress:
+        filled = run(str(bundle), lake, store, as_of=day, memory=budget, threads=threads, progress=progress)
+    done = "already loaded" if filled.already else "loaded"
+    seen = f", seen from {filled.as_of}" if filled.as_of else ""
+    erased = f"; {filled.erased:,} erased ones left out" if filled.erased else ""
+    print(f"{done}: {filled.customers:,} customers{seen}, bundle {filled.bundle_id}{erased}", file=sys.stderr)
+
+
+def migrate(store: StorePath) -> None:
+    """Bring a store to the form that this release reads; what is in it stays. Stop the service first."""
+    from serving.store.engine import url_of
+    from serving.store.migrate import migrate as run
+
+    before, after = run(url_of(store))
+    print(f"form {after}" if before == after else f"form {before or 'none'} → {after}")
+
+
+def lift(
+    store: StorePath,
+    customer: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Id of a customer who was erased.")],
+) -> None:
+    """Let the next load bring back a customer who was erased, because they have become a customer again."""
+    from recsys.errors import DataError
+    from serving.store import Store
+    from serving.store.customer import lift as run
+
+    opened = Store.open(store)
+    try:
+        if not run(opened, customer):
+            raise DataError("this customer was not erased from the store; nothing to lift")
+    finally:
+        opened.close()
+    print("lifted: the next recsys state load brings them back")
