@@ -55,6 +55,10 @@ SEGMENT_VERBS: Verbs = {
 
 CAMPAIGN_VERBS: Verbs = {
     "measure": ("training.campaign_commands:measure", "Did a campaign work, and was it worth it? A page, and JSON."),
+    "evaluate-policy": (
+        "training.policy_commands:evaluate_policy",
+        "What would a policy have earned? From logged decisions: a page, and JSON.",
+    ),
 }
 
 CHURN_VERBS: Verbs = {
