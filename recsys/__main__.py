@@ -92,6 +92,7 @@ RULES_VERBS: Verbs = {
     "check": ("serving.rules_commands:check", "Would these rules work on this lake, and what would they remove?"),
 }
 """Verbs of `recsys rules`."""
+
 GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "data": ("Make, change or check a lake.", DATA_VERBS),
     "campaign": ("Measure campaigns, plan them, decide whom to contact.", CAMPAIGN_VERBS),
