@@ -16,7 +16,7 @@ from serving.canary import TRIED
 from serving.current import Asked, Current
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.logs import TOLD, place_of
-from serving.metrics import answered, shed
+from serving.metrics import POPULATION, answered, failed, shed
 from serving.problem import Headers, as_json, problem
 from serving.request import BadRequest
 from serving.turns import Overloaded, Turns
@@ -106,6 +106,8 @@ class Application:
             current = self.state.current.answers  # once, so that one bundle answers the whole request
             bundle_id = current.bundle.bundle_id
             headers.append((b"x-bundle-id", bundle_id.encode()))
+            if bundle_id != POPULATION.bundle_id:
+                POPULATION.starts(bundle_id, _shares(current))
             REQUEST_ID.set(request.request_id)
             turns = self.state.turns[endpoint.scope]
             answer = await turns.run(self._handler(endpoint), current, sent, request.path)
@@ -126,6 +128,7 @@ class Application:
         except Gone:  # nobody is left to read this
             return 408, _problem(408, "body: the caller left before it was whole", "body", request), headers
         except Exception as error:  # the message of an unforeseen error may quote customer data
+            failed(error)
             facts = {"error": type(error).__name__, "place": place_of(error), "request_id": request.request_id}
             logger.error("failed", extra={TOLD: facts})
             return 500, _problem(500, "internal error; the server's log says where", None, request), headers
@@ -143,6 +146,12 @@ class Application:
             loaded: Any = importlib.import_module(module)
             self._found[endpoint.handler] = reduce(getattr, name.split("."), loaded)
         return self._found[endpoint.handler]
+
+
+def _shares(current: Answers) -> dict[str, float]:
+    """The share of each segment where the bundle was made."""
+    found = getattr(current, "segmentation", None)
+    return {} if found is None else {segment.id: segment.share for segment in found.segments}
 
 
 def _problem(status: int, detail: str, field: str | None, request: Request) -> bytes:

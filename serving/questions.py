@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serving.answers import Answers
+from serving.metrics import POPULATION
 from serving.request import BadRequest, kind_of, read_fields
 from serving.schemas import MOST_CUSTOMERS
 
@@ -29,7 +30,9 @@ def _each(body: bytes, ask: Callable[[Mapping[str, Any]], dict[str, Any]]) -> di
     """The answer for one customer, or `answers` for those of `customers`; one that fails fails the question."""
     fields = read_fields(body)
     if "customers" not in fields:
-        return ask(fields)
+        answer = ask(fields)
+        POPULATION.told(answer)
+        return answer
     customers = fields.pop("customers")
     if not isinstance(customers, list):
         raise BadRequest("customers", f"{kind_of(customers)}; it must be a list of customers")
@@ -52,6 +55,7 @@ def _each(body: bytes, ask: Callable[[Mapping[str, Any]], dict[str, Any]]) -> di
             inside = error.field.split(".")[0].split("[")[0] in ("customer_id", "customer", "events")
             field = f"{where}.{error.field}" if inside else error.field
             raise BadRequest(field, error.message, error.status, retry_after=error.retry_after) from None
+        POPULATION.told(answer)
         answer.pop("bundle_id", None)
         answers.append(answer)
     return {"answers": answers}

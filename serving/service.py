@@ -16,6 +16,7 @@ from serving.follower import Follower
 from serving.guard import Guard
 from serving.keys import Keys
 from serving.logs import log_to_stderr
+from serving.metrics import forget_the_dead
 from serving.rate import Buckets
 from serving.registry import Registry
 from serving.served import Served
@@ -33,6 +34,7 @@ class GuardedService(Service[Any]):
     def to_asgi(self, is_main: bool = True) -> Any:
         """The whole application of one worker."""
         guard = Guard(super().to_asgi(is_main=is_main), app, ENDPOINTS)
+        forget_the_dead()
         log_to_stderr("json" if os.environ.get(LOG_FORMAT) == "json" else "text")
         if KEYS in os.environ:
             guard.keys = Keys(Path(os.environ[KEYS]))

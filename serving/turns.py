@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import ParamSpec, TypeVar
 
+from serving.metrics import WAITING
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -51,10 +53,12 @@ class Turns:
             return context.run(call, *args, **kwargs)
 
         self.waiting += 1
+        WAITING.inc()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, turn)
         finally:
             self.waiting -= 1
+            WAITING.dec()
             if not self.waiting:
                 self.overloaded = False
 
