@@ -1,8 +1,9 @@
 # The serving image: a bundle goes in, answers come out, nothing of training is installed.
 #
 #   docker build -t recsys .
-#   docker run --rm -p 127.0.0.1:3000:3000 -v "$PWD/runs/demo:/demo:ro" recsys \
-#       serve /demo/bundles/BUNDLE --lake /demo/lake --host 0.0.0.0
+#   recsys keys add runs/demo/keys.json me --scope score
+#   docker run --rm --user "$(id -u)" -p 127.0.0.1:3000:3000 -v "$PWD/runs/demo:/demo:ro" recsys \
+#       serve /demo/bundles/BUNDLE --lake /demo/lake --host 0.0.0.0 --keys /demo/keys.json
 #
 # tests/test_serving_environment.py carries out the first stage, line by line, in a fresh virtual environment.
 

@@ -8,7 +8,7 @@ WORKERS ?= 2
 INSTALLED := .venv/installed
 DEMO := runs/demo
 
-.PHONY: help environment demo test lint clean
+.PHONY: help environment demo test lint sbom audit clean
 
 help:  ## List these targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r target line; do printf 'make %-12s %s\n' "$$target" "$$line"; done
@@ -52,6 +52,13 @@ lint: $(INSTALLED)  ## Check style, types and the direction of the imports
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+sbom: $(INSTALLED)  ## Write dist/sbom.json: every installed package with version and licence, as CycloneDX has it
+	.venv/bin/python .ci/sbom.py dist/sbom.json
+
+audit: $(INSTALLED)  ## Look the pinned dependencies up in the database of known vulnerabilities; needs the internet
+	@$(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
+	.venv/audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --progress-spinner off
 
 clean:  ## Remove what the demo, the tests and the builds wrote; .venv stays
 	rm -rf $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache lightning_logs

@@ -161,6 +161,10 @@ def _complete(rows: dict[str, list[dict[str, Any]]], customer_id: str) -> None:
 
 def _check_accounts(rows: Mapping[str, list[dict[str, Any]]], customer_id: str) -> None:
     """Every account must be the customer's: of a joint account, one of the holders is this customer."""
+    for name in ("accounts", "account_holders"):
+        for position, row in enumerate(rows.get(name, ())):
+            if row.get("account_id") is not None:
+                read_id(row["account_id"], f"customer.{name}[{position}].account_id")
     mine = {row.get("account_id") for row in rows.get("account_holders", ()) if row.get("customer_id") == customer_id}
     for position, row in enumerate(rows.get("accounts", ())):
         if row.get("account_id") not in mine:

@@ -116,7 +116,8 @@ def _started(*options: Path | str, folder: Path, port: int, tries: int = 3) -> S
     command = [*RECSYS, "serve", "--drain", "0", "--port", str(port), *map(str, options)]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment(), stdout=output, stderr=subprocess.STDOUT)
-    server = Server(f"http://127.0.0.1:{port}", log, process)
+    scheme = "https" if "--tls-cert" in options else "http"
+    server = Server(f"{scheme}://127.0.0.1:{port}", log, process)
     try:
         _await_ready(server)
     except AssertionError as error:
@@ -141,7 +142,7 @@ def _await_ready(server: Server, seconds: float = 90) -> None:
     while time.monotonic() < deadline:
         assert server.process.poll() is None, server.log.read_text()
         try:
-            if httpx.get(f"{server.url}/readyz", timeout=60).status_code == 200:
+            if httpx.get(f"{server.url}/readyz", timeout=60, verify=False).status_code == 200:
                 return
         except httpx.TransportError:
             time.sleep(0.1)

@@ -110,6 +110,7 @@ CONTACT = {"contact_id": "n", "campaign_id": "K1", "at": "2025-01-02", "contacte
         (payment(customer_id="me", account_id="A1"), "transactions[0].account_id", "not among"),
         (holder(transactions=[payment()["transactions"][0]] * 2), "transactions[1]", "same event_id"),
         (holder(accounts=[{"opened": "2024-01-01"}]), "accounts[0].account_id", "missing"),
+        (holder(accounts=[{"account_id": {}}]), "accounts[0].account_id", "an id is a string"),
         (holder(accounts=[{"account_id": "A1", "opened": "2025-06-25"}]), "accounts[0].opened", "after as_of"),
         (
             holder(accounts=[{"account_id": "A1", "opened": "2025-01-25", "closed": "2024-01-01"}]),
