@@ -7,20 +7,16 @@ import numpy as np
 import polars as pl
 
 from benchmarks.measure import ROOT, arguments, imported, synthetic_bank, write
+from benchmarks.simulated_campaigns import Known, drawn_anew, known_campaigns, true_effect
 from recsys.drivers.columns import Columns, Contrast
 from recsys.drivers.effects import Effect, difference, observed
-from recsys.drivers.outcome import Outcome
-from recsys.drivers.randomised import Trial, arms_of, pooled_effect
-from recsys.features.definition import FeatureConfig
-from recsys.lake.parts import MEMORY
+from recsys.drivers.randomised import arms_of, pooled_effect
 from recsys.lake.store import Lake
 from recsys.progress import progress_bar
 from recsys.segment_cards.labels import Labels
 from recsys.synthetic.campaigns import CAMPAIGNS
 from training.driver_adjusted import compare
-from training.driver_data import Units, gather
 from training.driver_report import Asked, explain
-from training.driver_trials import contact_trials
 
 SETS = {
     "hillstrom": Asked("visited", randomised="email=No E-Mail"),
@@ -91,65 +87,33 @@ def simulated_adjusted(runs: int, rows: int = 4_000) -> dict[str, float]:
     }
 
 
-class Truth:
-    """What the bank's response model says of each contact: P(outcome) under each arm of its campaign."""
-
-    def __init__(self, lake: Lake) -> None:
-        self._rows = pl.read_parquet(f"{lake.path}.truth/uplift.parquet")
-
-    def chances(self, units: Units, trial: Trial) -> np.ndarray:
-        """float64 [n, A]: the probability of converting, which in a campaign that keeps customers is staying."""
-        rows = units.rows[trial.rows].select("contact_id")
-        found = []
-        for arm in trial.arms[1:]:
-            told = self._rows.filter((pl.col("campaign_id") == trial.name) & (pl.col("arm") == arm))
-            found.append(rows.join(told, on="contact_id", how="left", maintain_order="left"))
-        base, effects = found[0]["baseline"].to_numpy(), [one["effect"].to_numpy() for one in found]
-        if found[0]["outcome"][0] == "left":
-            base, effects = 1 - base, [-effect for effect in effects]
-        return np.stack([base, *(base + effect for effect in effects)], axis=1)
-
-
 def coverage(lake: Lake, campaigns: int) -> dict[str, Any]:
     """Campaigns of the bank with arms and outcomes drawn anew, and how often the interval holds the true mean effect.
 
     Each has the customers, features and chances of a campaign of the bank; arms are drawn with the logged chances,
     outcomes with the response model's probabilities.
     """
-    with progress_bar("Reading") as progress:
-        units = gather(lake, Outcome("contact", "converted"), None, FeatureConfig(windows=(90,)), MEMORY, progress)
-    trials, _ = contact_trials(units)
-    truth, designs = Truth(lake), {c.campaign_id: c for c in CAMPAIGNS}
-    known = [(trial, truth.chances(units, trial), _draws(trial, designs[trial.name].shares)) for trial in trials]
+    known = known_campaigns(lake)
     rng = np.random.default_rng(0)
     told = []
     with progress_bar("Simulating") as progress:
         for i in range(campaigns):
-            trial, chances, draws = known[int(rng.integers(len(known)))]
-            effect, plain, true = simulated(trial, chances, draws, rng)
-            covers, naive = (bool(one.low <= true <= one.high) for one in (effect, plain))
-            told.append(
-                (designs[trial.name].design, effect.value - true, effect.high - effect.low, covers, naive, true)
-            )
+            one = known[int(rng.integers(len(known)))]
+            effect, plain, true = simulated(one, rng)
+            covers, naive = (bool(found.low <= true <= found.high) for found in (effect, plain))
+            told.append((one.design, effect.value - true, effect.high - effect.low, covers, naive, true))
             progress(i + 1, campaigns, "campaigns")
     frame = pl.DataFrame(told, schema=["design", "error", "width", "covers", "naive", "true"], orient="row")
     return {name: _summary(part) for name, part in _parts(frame)}
 
 
-def simulated(
-    trial: Trial, chances: np.ndarray, draws: np.ndarray, rng: np.random.Generator
-) -> tuple[Effect, Effect, float]:
+def simulated(known: Known, rng: np.random.Generator) -> tuple[Effect, Effect, float]:
     """One campaign drawn anew: the randomised tier's effect, the plain difference, and the true mean effect."""
-    size = len(trial.rows)
-    arm = (rng.random(size)[:, None] > draws.cumsum(axis=1)[:, :-1]).sum(axis=1)
-    each = np.arange(size)
-    outcome = (rng.random(size) < chances[each, arm]).astype(float)
-    customer = np.arange(size)
-    again = Trial(trial.name, each, arm, draws[each, arm], outcome, trial.design, customer, trial.arms)
-    asked = 1 + int(rng.integers(len(trial.arms) - 1))
-    effect = pooled_effect([arms_of(again, size)], customer, trial.arms[asked])
-    treated, untreated = (observed(outcome, arm == place) for place in (asked, 0))
-    return effect, difference(treated, untreated, customer), float((chances[:, asked] - chances[:, 0]).mean())
+    again, size = drawn_anew(known, rng), len(known.trial.rows)
+    asked = 1 + int(rng.integers(len(again.arms) - 1))
+    effect = pooled_effect([arms_of(again, size)], again.customer, again.arms[asked])
+    treated, untreated = (observed(again.outcome, again.arm == place) for place in (asked, 0))
+    return effect, difference(treated, untreated, again.customer), true_effect(known, asked)
 
 
 def against_truth(lake: Lake) -> dict[str, Any]:
@@ -177,16 +141,6 @@ def against_truth(lake: Lake) -> dict[str, Any]:
         true[f"the arm {arm}"] = float(effects.filter(pl.col("arm") == arm)["effect"].mean())  # type: ignore[arg-type]
     found["truth"] = {row["text"]: true[row["text"]] for row in found["drivers"] if row["randomised"]}
     return found
-
-
-def _draws(trial: Trial, shares: tuple[float, ...]) -> np.ndarray:
-    """float64 [n, A]: the chance of each arm; a targeted campaign draws its own for each customer."""
-    if len(trial.arms) == 2:
-        treated = np.where(trial.arm == 1, trial.chance, 1 - trial.chance)
-        return np.stack([1 - treated, treated], axis=1)
-    by_arm = {arm: trial.chance[trial.arm == place][0] for place, arm in enumerate(trial.arms)}
-    assert np.isclose(sum(by_arm.values()), 1) and np.isclose(by_arm[trial.arms[0]], shares[0])
-    return np.tile([by_arm[arm] for arm in trial.arms], (len(trial.rows), 1))
 
 
 def _parts(frame: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:

@@ -54,6 +54,7 @@ SEGMENT_VERBS: Verbs = {
 }
 
 CAMPAIGN_VERBS: Verbs = {
+    "design": ("training.campaign_commands:design", "How many customers, and days, a test of a campaign needs."),
     "measure": ("training.campaign_commands:measure", "Did a campaign work, and was it worth it? A page, and JSON."),
     "evaluate-policy": (
         "training.policy_commands:evaluate_policy",

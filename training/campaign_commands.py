@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -130,3 +130,85 @@ def _share(text: str) -> tuple[str, float]:
         return name, float(Fraction(value))
     except (ValueError, ZeroDivisionError):
         raise ConfigError(f"--share {text!r}: write ARM=CHANCE, such as control=0.5 or control=1/3") from None
+
+
+def design(
+    effect: Annotated[
+        float, typer.Option("--effect", metavar="POINTS", help="Wanted effect in percentage points, such as 0.5 or -1.")
+    ],
+    lake: Annotated[
+        str | None, typer.Argument(metavar="LAKE", help="Takes rate and pace from its past campaigns.")
+    ] = None,
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="R", min=0, max=1, help="Share who convert without contact, such as 0.04."),
+    ] = None,
+    campaign: Annotated[
+        list[str] | None,
+        typer.Option("--campaign", metavar="ID", help="Past campaigns like the next; all if not given. Repeatable."),
+    ] = None,
+    power: Annotated[float, typer.Option("--power", min=0.5, max=0.99, help="How often the effect is to show.")] = 0.8,
+    alpha: Annotated[float, typer.Option("--alpha", min=0.001, max=0.2, help="False alarms.")] = 0.05,
+    control_share: Annotated[
+        float, typer.Option("--control-share", metavar="S", min=0.01, max=0.99, help="Share left out.")
+    ] = 0.5,
+    arms: Annotated[int, typer.Option("--arms", min=1, max=20, help="Treated arms beside the control.")] = 1,
+    correlation: Annotated[
+        float,
+        typer.Option("--correlation", metavar="R", min=-0.99, max=0.99, help="Of the outcome with a CUPED covariate."),
+    ] = 0.0,
+    per_day: Annotated[
+        float | None, typer.Option("--per-day", metavar="N", min=0.001, help="Customers that can be drawn in a day.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+    ] = False,
+    version: Annotated[
+        int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one.")
+    ] = None,
+) -> None:
+    """How many customers a test needs to show an effect, how many of them are left out, and how long it takes.
+
+    Give the share who convert without contact, or a lake whose past controls tell it. Beside the sizes for one look at
+    the end stand those for looking at any time with the always-valid interval.
+    """
+    import json
+    import sys
+
+    from recsys.lake.store import Lake
+    from training.campaign_design import Wanted, designed, past
+
+    if (rate is None) == (lake is None):
+        raise ConfigError("give either LAKE, whose past campaigns tell the rate without contact, or --rate")
+    known = past(Lake.open(lake, version), tuple(campaign or ())) if lake is not None else None
+    share = known.rate if known else rate
+    assert share is not None
+    pace = per_day or (known.per_day if known else None)
+    found = designed(Wanted(share, effect / 100, power, alpha, control_share, arms, correlation, pace))
+    if as_json:
+        json.dump(found, sys.stdout, indent=1)
+        print()
+        return
+    if known:
+        print(f"{share:.2%} of {known.customers:,} customers converted without contact; {known.per_day:,.0f} a day")
+    _print_design(found)
+
+
+def _print_design(found: dict[str, Any]) -> None:
+    wanted, own = found["wanted"], found["design"]
+    print(
+        f"To see {100 * wanted['effect']:+.3g} points on {wanted['rate']:.2%} in {wanted['power']:.0%} of tests, "
+        f"with {wanted['alpha']:.0%} false alarms:"
+    )
+    each = f"{own['each_arm']:,} in each of {own['arms']} arms" if own["arms"] > 1 else f"{own['each_arm']:,} contacted"
+    print(f"  {own['control']:,} left out, {each}: {own['total']:,} customers{_days(own, 'days')}")
+    days = _days(own, "days_watched")
+    print(f"  {own['watched']:,} customers if one looks at any time (always-valid interval){days}")
+    print("  other shares of the control:")
+    for row in found["by_control_share"]:
+        sizes = f"{row['total']:>10,} customers, {row['control']:,} left out"
+        print(f"    {row['control_share']:4.0%}  {sizes}{_days(row, 'days')}")
+
+
+def _days(row: dict[str, Any], name: str) -> str:
+    return f", {row[name]:,} days" if name in row else ""

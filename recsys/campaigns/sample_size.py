@@ -67,8 +67,10 @@ def design(
 
 def share_design(rate: float, size: float, **options: float) -> Design:
     """`design` for a share of `rate` that is to become rate + size. Raises ValueError where that is no share."""
-    if not 0 < rate < 1 or not 0 <= rate + size <= 1:
-        raise ValueError(f"a share of {rate} cannot become {rate + size}")
+    if not 0 < rate < 1:
+        raise ValueError(f"the rate without contact must lie between 0 and 1, found {rate:.4g}")
+    if not 0 <= rate + size <= 1:
+        raise ValueError(f"a share of {rate:.4g} cannot become {rate + size:.4g}")
     return design((_variance(rate + size), _variance(rate)), size, **options)  # type: ignore[arg-type]
 
 

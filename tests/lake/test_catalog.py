@@ -345,3 +345,15 @@ def test_hillstrom(datasets: Path, tmp_path: Path) -> None:
         "new_customer",
         "channel",
     }, "neither the arm nor what came of it"
+
+
+def test_marketing_campaign(datasets: Path, tmp_path: Path) -> None:
+    source = datasets / "marketing_campaign"
+    lake = import_catalog(shipped("catalog", "marketing_campaign"), tmp_path / "lake", source)
+    assert {name: info.rows for name, info in lake.tables.items()} == {"customers": 2_240}
+    assert violations(lake) == [] and lake.as_of is None
+    customers = lake.read("customers").sort("customer_id")
+    assert customers["accepted"].sum() == 334 and customers["income"].null_count() == 24
+    assert customers["birth_year"].null_count() == 3 and customers["days_as_customer"].min() == 0
+    profile = {column.name for column in define(lake, FeatureConfig()).profile}
+    assert "accepted" not in profile and "spent_wines" in profile and "accepted_5" in profile
