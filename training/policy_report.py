@@ -85,7 +85,10 @@ def probabilities(spec: str, log: Logged, otherwise: str | None) -> Floats:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """A table of who gets what: one CSV or Parquet file, or a folder of Parquet files such as a plan's."""
+    """A table of who gets what: one CSV or Parquet file, or the folder of a plan, whose rows without action are dropped.
+
+    What a plan has drawn is taken as it is, hold-out and explorers included.
+    """
     try:
         if path.is_dir():
             parts = sorted(path.rglob("*.parquet"))
@@ -98,7 +101,7 @@ def read_table(path: Path) -> pl.DataFrame:
             table = pl.read_csv(path, schema_overrides={"customer_id": pl.String, "action": pl.String})
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{path}: cannot be read as a table: {' '.join(str(error).split())}") from error
-    return table
+    return table.filter(pl.col("action").is_not_null()) if path.is_dir() and "action" in table.columns else table
 
 
 def _in_force(policies: Policies, found: Gathered, q: Floats, samples: int, seed: int) -> tuple[Terms | None, str]:

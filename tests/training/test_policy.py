@@ -193,10 +193,11 @@ def test_a_bad_table_is_refused(
     assert said in capsys.readouterr().err
 
 
-def test_a_folder_of_parquet_files_is_one_table(tmp_path: Path) -> None:
+def test_the_folder_of_a_plan_is_one_table(tmp_path: Path) -> None:
     for part in range(2):
-        pl.DataFrame({"customer_id": [f"C{part}"], "action": ["card"]}).write_parquet(tmp_path / f"{part}.parquet")
-    assert read_table(tmp_path)["customer_id"].to_list() == ["C0", "C1"]
+        rows = {"customer_id": [f"C{part}", f"D{part}"], "action": ["card", None]}
+        pl.DataFrame(rows).write_parquet(tmp_path / f"{part}.parquet")
+    assert read_table(tmp_path)["customer_id"].to_list() == ["C0", "C1"], "who gets nothing is not named"
 
 
 def test_a_context_is_numbers_without_gaps() -> None:
