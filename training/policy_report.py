@@ -85,7 +85,7 @@ def probabilities(spec: str, log: Logged, otherwise: str | None) -> Floats:
 
 
 def read_table(path: Path) -> pl.DataFrame:
-    """A table of who gets what: one CSV or Parquet file, or the folder of a plan, whose rows without action are dropped.
+    """A table of who gets what: a CSV or Parquet file, or the folder of a plan, whose rows without action are dropped.
 
     What a plan has drawn is taken as it is, hold-out and explorers included.
     """
