@@ -60,6 +60,8 @@ CAMPAIGN_VERBS: Verbs = {
         "training.policy_commands:evaluate_policy",
         "What would a policy have earned? From logged decisions: a page, and JSON.",
     ),
+    "plan": ("serving.campaign_commands:plan", "Who gets which product through which channel; resumes."),
+    "frontier": ("serving.campaign_commands:frontier", "What more budget would bring, and where it stops paying."),
 }
 
 CHURN_VERBS: Verbs = {

@@ -22,7 +22,7 @@ def near_ties(
 ) -> list[np.ndarray]:
     """Rows of each part, ascending; `wide` times as many where too few were found. `scale`: a contact's prices [m]."""
     if problem.customers <= ALL or not len(problem.limits):
-        return [np.arange(len(part)) for part in problem.parts]
+        return [np.arange(len(part) if len(problem.limits) else 0) for part in problem.parts]
     random = np.random.default_rng(0)
     ways = [np.sign(point.used - problem.limits.limit)]
     ways += [random.choice([-1.0, 1.0], len(scale)) for _ in range(TRIALS)]

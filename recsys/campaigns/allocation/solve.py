@@ -98,7 +98,7 @@ def rounded(problem: Problem, point: Point, search: Search, threads: int, gap: f
         core = _core(problem, point, chosen, rows)
         balance(core)
         done = repair(core)
-        if done or sum(map(len, rows)) == problem.customers:
+        if done or sum(map(len, rows)) >= problem.customers:
             break
     if not done:
         return None

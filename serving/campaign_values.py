@@ -1,0 +1,201 @@
+"""What every action of a campaign plan is worth with every customer, bucket by bucket, in files that are mapped."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Adoption, Bundle, Recommender
+from recsys.bundle.segmentation import PART as SEGMENTS
+from recsys.bundle.segmentation import Segmentation, segmentation_of
+from recsys.campaigns.allocation import Part
+from recsys.campaigns.contact_history import history
+from recsys.campaigns.offers import Offers
+from recsys.campaigns.plan import CampaignPlan
+from recsys.campaigns.reasons import CAPPED, CONSENT, NOTHING, RESTING
+from recsys.durable import rename
+from recsys.errors import BundleError, ConfigError
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import BucketReader
+from recsys.progress import Progress
+from recsys.retention.consent import consented
+from serving.batch import COPIES
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The customers of one bucket; values and costs are mapped from the disk."""
+
+    ids: pl.Series
+    part: Part
+    blocked: np.ndarray
+    """int8 [n]: why nothing is allowed, 0 where something is."""
+
+    @property
+    def allowed(self) -> np.ndarray:
+        """bool [K, n]."""
+        return np.asarray(np.isfinite(self.part.values))
+
+
+class Valuation:
+    """Values of a plan's actions by a bundle, for the customers of a lake's tables."""
+
+    def __init__(self, bundle: Bundle, plan: CampaignPlan, threads: int) -> None:
+        """BundleError without a part that tells chances to acquire; ConfigError for what the bundle does not know."""
+        self.plan, self.offers = plan, Offers(plan)
+        self.recommender = Recommender(bundle, threads)
+        adoption = Adoption.of(bundle, threads)
+        if adoption is None:
+            raise BundleError(
+                f"{bundle.path}: has no part adoption, so the chance to acquire a product is not known; train with a "
+                "section adoption"
+            )
+        self.adoption = adoption
+        unknown = sorted({p.product for p in plan.products} - set(self.recommender.products))
+        if unknown:
+            raise ConfigError(f"products: {', '.join(unknown)}: not products of bundle {bundle.bundle_id}")
+        self.columns = np.array([self.recommender.products.index(p.product) for p in plan.products])
+        self.horizon = self._horizon(plan.horizon_months)
+        self.segmentation = self._segments(bundle, threads)
+
+    def _horizon(self, months: int | None) -> int:
+        known = self.adoption.horizons_months
+        if months is not None and months not in known:
+            raise ConfigError(f"horizon_months: {months}, the bundle knows {', '.join(map(str, known))}")
+        return 0 if months is None else list(known).index(months)
+
+    def _segments(self, bundle: Bundle, threads: int) -> Segmentation | None:
+        budgets = self.plan.segment_budgets
+        if budgets is None or budgets.by != SEGMENTS:
+            return None
+        found = segmentation_of(bundle, threads)
+        known = {segment.id for segment in found.segments}
+        if unknown := sorted(set(budgets.amounts) - known):
+            raise ConfigError(
+                f"segment_budgets: {', '.join(unknown)}: no segment of bundle {bundle.bundle_id}; it has "
+                f"{', '.join(sorted(known))}"
+            )
+        return found
+
+    def of(self, tables: dict[str, pl.DataFrame], day: date | None) -> Bucket:
+        """Everyone in these tables, by id."""
+        ids = tables["customers"]["customer_id"].unique().sort()
+        count = len(ids)
+        if not count:
+            empty = np.zeros((len(self.offers.index), 0), dtype=np.float32)
+            none = np.zeros(0, dtype=np.int64)
+            return Bucket(ids, Part(empty, self._kept(empty), self._kept_group(none), none), none.astype(np.int8))
+        rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
+        index = np.broadcast_to(self.columns, (count, len(self.columns))).copy()
+        chance = self.adoption.probabilities(self.adoption.vectors_from_rows(rows), index)[:, :, self.horizon].T
+        past = history(tables.get("contacts"), ids, self.plan, day)
+        allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left)
+        baseline = np.asarray(chance, dtype=np.float64)
+        effect, se = self.offers.assumed_effect(baseline)
+        values = self.offers.values(baseline, effect, se, past.pressure, allowed)
+        costs = self._kept(self.offers.costs(baseline, effect))
+        group = self._kept_group(self._groups(tables, ids, day))
+        return Bucket(ids, Part(values, costs, group, past.left), blocked)
+
+    def _kept(self, costs: np.ndarray) -> np.ndarray | None:
+        return costs if self.offers.personal else None
+
+    def _kept_group(self, group: np.ndarray) -> np.ndarray | None:
+        return group if self.plan.segment_budgets else None
+
+    def _allowed(
+        self,
+        tables: dict[str, pl.DataFrame],
+        rows: pl.DataFrame,
+        ids: pl.Series,
+        day: date | None,
+        resting: np.ndarray,
+        left: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """bool [K, N], and why nothing is allowed."""
+        plan = self.plan
+        asked = [channel.channel if channel.consent else None for channel in plan.channels]
+        may = np.ones((len(ids), len(asked)), dtype=bool)
+        if "consents" in tables:
+            may = consented(tables["consents"], ids, plan.purpose, asked, day)
+        product = self.recommender.allowed(rows)[:, self.columns]
+        awake = may & ~resting
+        found = awake[:, self.offers.index[:, 1]] & product[:, self.offers.index[:, 0]] & (left > 0)[:, None]
+        blocked = np.select(
+            [~may.any(axis=1), ~awake.any(axis=1), left <= 0, ~found.any(axis=1)],
+            [CONSENT, RESTING, CAPPED, NOTHING],
+            0,
+        )
+        return found.T, blocked.astype(np.int8)
+
+    def _groups(self, tables: dict[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
+        """int64 [N]: the place of each customer's group among the budgets of segments, -1 for none."""
+        budgets = self.plan.segment_budgets
+        if budgets is None:
+            return np.full(len(ids), -1)
+        names = {name: place for place, name in enumerate(budgets.amounts)}
+        if self.segmentation is not None:
+            rows = features(tables, scoring_examples(ids, day), self.segmentation.definition)
+            of = self.segmentation.assigned(rows).select("customer_id", pl.col("segment_id").alias("group"))
+        elif budgets.by in tables["customers"].columns:
+            newest = tables["customers"].group_by("customer_id", maintain_order=True).last()
+            of = newest.select("customer_id", pl.col(budgets.by).cast(pl.String).alias("group"))
+        else:
+            raise ConfigError(
+                f"segment_budgets.by: {budgets.by}: neither {SEGMENTS} nor a column of the table customers"
+            )
+        joined = ids.to_frame("customer_id").join(of, on="customer_id", how="left", maintain_order="left")
+        return joined["group"].replace_strict(names, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+
+
+def write_values(
+    valuation: Valuation, reader: BucketReader, day: date | None, folder: Path, progress: Progress
+) -> list[Path]:
+    """A folder of arrays for every bucket that has none yet; each appears when it is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for bucket in range(reader.lake.buckets):
+        progress(bucket, reader.lake.buckets, "buckets valued")
+        place = folder / f"bucket={bucket:04d}"
+        if not (place / "whole").exists():
+            _write(place, [valuation.of(tables, day) for tables in reader.parts(bucket, COPIES)])
+        found.append(place)
+    progress(reader.lake.buckets, reader.lake.buckets, "buckets valued")
+    return found
+
+
+def _write(place: Path, parts: list[Bucket]) -> None:
+    place.mkdir(exist_ok=True)
+    ids = pl.concat([part.ids for part in parts])
+    order = ids.arg_sort().to_numpy()
+    ids.gather(order).to_frame("customer_id").write_parquet(place / "ids.parquet")
+    for name, axis, arrays in (
+        ("values", 1, [part.part.values for part in parts]),
+        ("costs", 1, [part.part.costs for part in parts]),
+        ("group", 0, [part.part.group for part in parts]),
+        ("most", 0, [part.part.most for part in parts]),
+        ("blocked", 0, [part.blocked for part in parts]),
+    ):
+        if arrays[0] is not None:
+            whole = np.concatenate([array for array in arrays if array is not None], axis=axis)
+            np.save(place / f"{name}.npy", np.ascontiguousarray(whole.take(order, axis=axis)))
+    partial = place / ".whole.partial"
+    partial.write_text(json.dumps({"customers": len(ids)}) + "\n")
+    rename(partial, place / "whole")
+
+
+def read_values(place: Path) -> Bucket:
+    """A bucket's arrays; values and costs stay on the disk until they are used."""
+
+    def array(name: str, mapped: bool = False) -> np.ndarray | None:
+        path = place / f"{name}.npy"
+        return np.load(path, mmap_mode="r" if mapped else None) if path.exists() else None
+
+    values, blocked = array("values", True), array("blocked")
+    assert values is not None and blocked is not None
+    ids = pl.read_parquet(place / "ids.parquet")["customer_id"]
+    return Bucket(ids, Part(values, array("costs", True), array("group"), array("most")), blocked)

@@ -1,0 +1,195 @@
+"""`recsys campaign plan` and `frontier`: consent, limits, reasons, propensities, resuming, and clear refusals."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import yaml
+
+from recsys.__main__ import main
+from recsys.campaigns.allocation import Part
+from recsys.campaigns.offers import Offers
+from recsys.campaigns.plan import CampaignPlan
+from recsys.campaigns.prices import PublishedPrices
+from recsys.errors import DataError
+from recsys.lake.store import Lake
+from recsys.retention.consent import consented
+from tests.conftest import ROOT, SmallBank, called
+
+EXAMPLE = ROOT / "docs" / "campaign_plan.yaml"
+"""The plan that the documentation shows."""
+
+
+@pytest.fixture(scope="module")
+def planned(small_bank: SmallBank, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("plan") / "out"
+    assert called("campaign", "plan", str(EXAMPLE), str(small_bank.bundle), str(small_bank.lake), str(out))[-1] == str(
+        out / "plan.html"
+    )
+    return out
+
+
+@pytest.fixture(scope="module")
+def rows(planned: Path) -> pl.DataFrame:
+    return pl.read_parquet(planned / "bucket=*.parquet")
+
+
+def plan() -> CampaignPlan:
+    return CampaignPlan.model_validate(yaml.safe_load(EXAMPLE.read_text()))
+
+
+def changed(folder: Path, **fields: object) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(EXAMPLE.read_text()), **fields}))
+    return path
+
+
+def test_every_customer_has_a_decision_a_reason_and_its_probability(small_bank: SmallBank, rows: pl.DataFrame) -> None:
+    everyone = Lake.open(small_bank.lake).read("customers")["customer_id"].unique()
+    assert set(rows["customer_id"]) == set(everyone)
+    assert rows["reason"].null_count() == 0
+    assert rows.filter(pl.col("action").is_not_null())["customer_id"].len() > 20
+    assert rows["propensity"].is_between(0, 1).all()
+    held = rows.filter(pl.col("arm") == "hold_out")
+    assert held["action"].null_count() == held.height > 0
+    assert (held["reason"] == "held out to measure the effect").any()
+    assert rows["reason"].str.contains(r"^price of .* exceeds the expected gain").any()
+
+
+def test_nobody_is_contacted_without_consent(small_bank: SmallBank, rows: pl.DataFrame) -> None:
+    lake, contacts = Lake.open(small_bank.lake), rows.filter(pl.col("action").is_not_null())
+    for channel in ("email", "phone"):
+        through = contacts.filter(pl.col("channel") == channel)
+        may = consented(lake.read("consents"), through["customer_id"], "marketing", [channel], lake.as_of)
+        assert may.all()
+    assert rows["reason"].str.starts_with("no consent").any()
+
+
+def test_limits_and_caps_hold_after_the_draw(planned: Path, rows: pl.DataFrame) -> None:
+    contacts = rows.filter(pl.col("action").is_not_null())
+    assert contacts["cost"].sum() <= 4000
+    assert (contacts["channel"] == "phone").sum() <= 40
+    assert (contacts["product_id"] == "credit_card").sum() <= 60
+    assert contacts.group_by("customer_id").len()["len"].max() <= 2  # type: ignore[operator]
+    assert contacts.select("customer_id", "channel").is_unique().all()
+    assert contacts.select("customer_id", "product_id").is_unique().all()
+    told = json.loads((planned / "plan.json").read_text())
+    assert 0 <= told["gap"] < 0.01
+    assert told["planned_gain"] <= told["bound"]
+    assert told["expected_gain"] == pytest.approx(contacts["expected_gain"].sum(), rel=1e-6)
+    assert told["contacts"] == contacts.height
+    assert "marketing's guess" in (planned / "plan.html").read_text().replace("&#x27;", "'")
+
+
+def test_published_prices_decide_as_the_plan_did(planned: Path, rows: pl.DataFrame) -> None:
+    prices = PublishedPrices.read(planned / "prices.json")
+    offers = Offers(plan())
+    assert prices.action == tuple(offers.table["action"])
+    assert prices.as_of is not None and prices.valid_until is not None and prices.in_force(prices.valid_until)
+    values = np.random.default_rng(0).normal(20, 60, (len(prices.action), 50)).astype(np.float32)
+    part = Part(values, np.full_like(values, 10))
+    together = prices.choose(part)
+    assert (together >= 0).any()
+    for i in range(50):
+        assert (prices.choose(part.take(np.array([i])))[:, 0] == together[:, i]).all()
+    torn = planned.parent / "torn.json"
+    torn.write_text("{}")
+    with pytest.raises(DataError, match=r"torn\.json: not prices"):
+        PublishedPrices.read(torn)
+
+
+def test_a_killed_run_continues_to_the_same_plan(small_bank: SmallBank, planned: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    script = f"""
+import os, signal
+from pathlib import Path
+import yaml
+from recsys.campaigns.plan import CampaignPlan
+from serving.campaign_job import open_job
+from serving.campaign_plan import make_plan
+def progress(done, total, what):
+    if what == "buckets written" and done == 1: os.kill(os.getpid(), signal.SIGKILL)
+plan = CampaignPlan.model_validate(yaml.safe_load(Path({str(EXAMPLE)!r}).read_text()))
+make_plan(open_job(plan, {str(small_bank.bundle)!r}, {str(small_bank.lake)!r}, Path({str(out)!r}), None, None),
+          4 << 30, 2, progress)
+"""
+    ended = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert (out / ".values").exists() and not (out / "plan.json").exists()
+    called("campaign", "plan", str(EXAMPLE), str(small_bank.bundle), str(small_bank.lake), str(out))
+    for name in ("bucket=0000.parquet", "bucket=0001.parquet", "prices.json", "plan.json"):
+        assert (out / name).read_bytes() == (planned / name).read_bytes()
+    assert not (out / ".values").exists()
+
+
+def test_explorers_are_drawn_within_the_limits(small_bank: SmallBank, tmp_path: Path) -> None:
+    file = changed(tmp_path, exploration=0.1, budget=60000, caps={"contacts": 1}, levels=[{"level": "standard"}])
+    called("campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(tmp_path / "out"))
+    rows = pl.read_parquet(tmp_path / "out" / "bucket=*.parquet")
+    exploring = rows.filter(pl.col("arm") == "explore")
+    assert 5 < exploring.height < 60
+    assert exploring["action"].null_count() == 0
+    assert (exploring["propensity"] <= 1.0).all()
+    assert (rows.filter(pl.col("action").is_not_null())["channel"] == "phone").sum() <= 40
+
+
+def test_no_budget_is_said(small_bank: SmallBank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    products = [{"product": "easy_saver", "margin": 3000}]
+    file = changed(tmp_path, budget=0, products=products)
+    called("campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(tmp_path / "out"))
+    assert "The budget is 0" in (tmp_path / "out" / "plan.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"products": [{"product": "gold_bar", "margin": 1}]}, "gold_bar: not products of bundle"),
+        ({"horizon_months": 7}, "horizon_months: 7, the bundle knows"),
+        ({"products": [{"product": "cash_isa", "margin": 1, "minimum": 299}]}, "cannot all hold"),
+        ({"segment_budgets": {"by": "shoe_size", "amounts": {"44": 1}}}, "shoe_size"),
+        ({"caps": {"contact": 1}}, "did you mean"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(
+    small_bank: SmallBank, tmp_path: Path, capsys: pytest.CaptureFixture[str], fields: dict[str, object], said: str
+) -> None:
+    file = changed(tmp_path, **fields)
+    with pytest.raises(SystemExit):
+        main(["campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(tmp_path / "out")])
+    assert said in capsys.readouterr().err
+
+
+def test_another_plan_in_the_same_place_is_refused(
+    small_bank: SmallBank, planned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(changed(tmp_path, seed=2))
+    with pytest.raises(SystemExit):
+        main(["campaign", "plan", file, str(small_bank.bundle), str(small_bank.lake), str(planned)])
+    assert "another plan" in capsys.readouterr().err
+
+
+def test_the_frontier_rises_and_its_slope_falls(small_bank: SmallBank, tmp_path: Path) -> None:
+    called(
+        "campaign",
+        "frontier",
+        str(EXAMPLE),
+        str(small_bank.bundle),
+        str(small_bank.lake),
+        "--out",
+        str(tmp_path / "out"),
+    )
+    told = json.loads((tmp_path / "out" / "frontier.json").read_text())
+    points = told["points"]
+    assert len(points) + len(told["impossible"]) == 11
+    assert all(point["spend"] <= point["budget"] + 1e-6 for point in points)
+    bounds, slopes = [p["bound"] for p in points], [p["marginal_roi"] for p in points]
+    assert (np.diff(bounds) >= -1e-6 * max(bounds)).all()
+    assert (np.diff(slopes) <= 1e-3 * max(slopes)).all()
+    levels = {level["level"]: level for level in told["levels"]}
+    assert levels["personal"]["gain_with_all"] >= levels["personal"]["gain_without"] * 0.99
+    assert "Where it stops paying" in (tmp_path / "out" / "frontier.html").read_text()
