@@ -62,6 +62,15 @@ def measure(
     segments: Annotated[
         Path | None, typer.Option("--segments", metavar="DIR", help="Tell by segment: what segments assign wrote.")
     ] = None,
+    forecast: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forecast",
+            metavar="ATTRIBUTE=VALUE",
+            help="Of a planned campaign, such as main_channel=email; may be repeated. Its return is foretold from the "
+            "campaigns measured, if that beats their mean.",
+        ),
+    ] = None,
     watching: Annotated[
         bool,
         typer.Option("--watching", help="Somebody looks more than once: the verdict goes by the always-valid interval"),
@@ -106,6 +115,7 @@ def measure(
     asked = Asked(
         campaigns=tuple(campaign or ()), outcome=outcome, days=window, covariate=covariate, randomised=randomised,
         value=value, shares=tuple(_share(text) for text in share or ()), by=tuple(by or ()), segments=segments,
+        planned_as=tuple(_planned(text) for text in forecast or ()),
         watching=watching, planned=planned, seed=seed, memory=parse_memory(memory),
     )  # fmt: skip
     opened = Lake.open(lake, version)
@@ -120,8 +130,17 @@ def measure(
             print(f"  {one['money']}")
         for warning in one["warnings"]:
             print(f"  warning: {warning}")
+    if content["forecast"]:
+        print(content["forecast"]["sentence"])
     for path in paths:
         print(path)
+
+
+def _planned(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign or not value:
+        raise ConfigError(f"--forecast {text!r}: write ATTRIBUTE=VALUE, such as main_channel=email")
+    return name, value
 
 
 def _share(text: str) -> tuple[str, float]:

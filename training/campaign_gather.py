@@ -47,6 +47,8 @@ class Asked:
     """Attributes of customers; their groups if not given."""
     segments: Path | None = None
     """What segments assign wrote."""
+    planned_as: tuple[tuple[str, str], ...] = ()
+    """Attribute and value of a planned campaign, whose return is to be foretold."""
     watching: bool = False
     """Whether somebody looks before the end, or more than once."""
     planned: int = 5_000
@@ -127,6 +129,19 @@ def asked_campaigns(lake: Lake, asked: Asked) -> tuple[str, ...]:
         if name not in known:
             raise ConfigError(f"--campaign {name!r}: the lake has no such campaign{nearest(name, known)}")
     return tuple(dict.fromkeys(asked.campaigns))
+
+
+def check_planned(lake: Lake, asked: Asked) -> None:
+    """Raise ConfigError for an attribute of a planned campaign that campaigns does not have."""
+    if not asked.planned_as:
+        return
+    if asked.randomised or "campaigns" not in lake.tables:
+        raise ConfigError("--forecast: needs the table campaigns, and past campaigns to measure (--campaign all)")
+    known = [a.name for a in lake.attributes("campaigns") if a.kind in ("category", "flag")]
+    known += ["product_id"] if "product_id" in lake.schema("campaigns") else []
+    for name, _ in asked.planned_as:
+        if name not in known:
+            raise ConfigError(f"--forecast {name}: campaigns has no such category or flag{nearest(name, known)}")
 
 
 def parse_outcome(lake: Lake, asked: Asked, draw: Draw | None) -> tuple[str, str]:

@@ -9,15 +9,16 @@ import numpy as np
 import polars as pl
 
 from recsys.campaigns.effects import Found, effects_of, segment_effects
+from recsys.campaigns.forecast import forecast
 from recsys.campaigns.kpis import KPIS, breakdown, kpi_rows
 from recsys.campaigns.ledger import CostLedger, Costs, with_costs
-from recsys.campaigns.verdict import NEXT_TIME, called, money_sentence, overview, sentence
+from recsys.campaigns.verdict import NEXT_TIME, called, forecast_sentence, money_sentence, overview, sentence
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from recsys.pages.page import write_page
 from recsys.progress import Progress
 from recsys.segment_cards.intervals import benjamini_hochberg, rounded
-from training.campaign_gather import GROUP, Asked, gather, parts
+from training.campaign_gather import GROUP, Asked, check_planned, gather, parts
 from training.campaign_page import page
 from training.campaign_returns import earned
 from training.campaign_rows import Campaign, campaign_of, watching
@@ -29,6 +30,7 @@ MOST = 60
 def measure(lake: Lake, asked: Asked, ledger: CostLedger | None, progress: Progress) -> dict[str, Any]:
     """The content of the report. Raises ConfigError or DataError where the lake cannot answer."""
     _check_ledger(lake, ledger)
+    check_planned(lake, asked)
     gathered = gather(lake, asked, progress)
     draw = Draw.parse(asked.randomised, lake)
     told, frames = [], []
@@ -41,6 +43,7 @@ def measure(lake: Lake, asked: Asked, ledger: CostLedger | None, progress: Progr
         told.append(_told(campaign, priced, costs, ledger is not None, lake, asked))
         progress(place + 1, len(every), "measuring")
     units = pl.concat(frames)
+    expected = _forecast(lake, told, asked) if asked.planned_as else None
     return {
         "schema": 1,
         "lake": {"source": lake.source, "version": lake.version, "identity": lake.identity()},
@@ -49,6 +52,7 @@ def measure(lake: Lake, asked: Asked, ledger: CostLedger | None, progress: Progr
         "last_event": lake.last_event.isoformat() if lake.last_event else None,
         "covariate": gathered.covariate_name,
         "costs": None if ledger is None else ledger.model_dump(),
+        "forecast": expected,
         "customers": units["customer_id"].n_unique(),
         "units": units.height,
         "overview": overview(
@@ -63,6 +67,17 @@ def measure(lake: Lake, asked: Asked, ledger: CostLedger | None, progress: Progr
 def write_report(content: Mapping[str, Any], out: Path) -> tuple[Path, Path]:
     """Write `out/campaigns.json` and `out/campaigns.html`; return their paths."""
     return write_page(out, "campaigns", content, page(content))
+
+
+def _forecast(lake: Lake, told: list[dict[str, Any]], asked: Asked) -> dict[str, Any]:
+    """The return of the planned campaign from those that were measured, beside its skill; or why not."""
+    planned = dict(asked.planned_as)
+    known = {row["campaign_id"]: row for row in lake.read("campaigns").to_dicts()}
+    past = [(one["roi"]["roi"]["value"], known[one["campaign"]]) for one in told if one["roi"]]
+    past = [(roi, row) for roi, row in past if roi is not None]
+    attributes = [{name: str(row[name]) for name in planned} for _, row in past]
+    found = forecast(np.array([roi for roi, _ in past]), attributes, planned, asked.seed)
+    return {"planned": planned, "sentence": forecast_sentence(found, planned)} | found.told()
 
 
 def _together(told: list[dict[str, Any]]) -> int:

@@ -46,7 +46,8 @@ def page(content: Mapping[str, Any]) -> str:
         "glance": ("Did it work?", _glance(content)),
         "effects": ("Effects beside each other", _beside(campaigns)),
         "funnel": ("The funnel", _funnel(content["kpis"])),
-        "money": ("What it cost and earned", _money(campaigns, cash)),
+        "money": ("What it cost and earned", _money(campaigns, _cash(content, bare=True), _unit(content))),
+        "forecast": ("What to expect of the next one", _forecast(content["forecast"])),
         "figures": ("Key figures", _figures(content["kpis"], cash)),
         "segments": ("By segment", _segments(campaigns)),
         "by": ("Key figures by campaign, channel and time", _by(content, cash)),
@@ -116,7 +117,7 @@ def _funnel(kpis: Sequence[Row]) -> str:
     return figure(plots.funnel(stages), said)
 
 
-def _money(campaigns: Sequence[Row], cash: Money) -> str:
+def _money(campaigns: Sequence[Row], cash: Money, unit: str) -> str:
     told = [one for one in campaigns if one["roi"]]
     rows = []
     for one in told:
@@ -126,7 +127,7 @@ def _money(campaigns: Sequence[Row], cash: Money) -> str:
         rows.append(
             (name, *money, _ratio(roi["roi"], lambda v: f"{v:+.2f}", True), each, f"{roi['attributed_roi']:+.2f}")
         )
-    heads = ("Campaign", "Cost", "Incremental margin", "Net", "Incremental ROI", "Cost per extra conversion",
+    heads = ("Campaign", f"Cost{unit}", "Incremental margin", "Net", "Incremental ROI", "Cost per extra conversion",
              "Attributed ROI")  # fmt: skip
     body = table(heads, rows, (1, 2, 3, 4, 5, 6))
     without = [one for one in campaigns if not one["roi"]]
@@ -140,6 +141,19 @@ def _money(campaigns: Sequence[Row], cash: Money) -> str:
         said = "How likely the incremental return exceeds what is asked for. The dashed line is 95 %."
         body += figure(plots.acceptability(curves), said)
     return body
+
+
+def _forecast(found: Row | None) -> str:
+    if found is None:
+        return ""
+    said = f"<p>{escape(found['sentence'])}</p>"
+    if found["skill"]:
+        skill = _interval(found["skill"], lambda v: f"{v:.2f}")
+        said += (
+            f'<p class="soft">Skill {skill}: 0 is no better than the mean of past campaigns, 1 is perfect; each was '
+        )
+        said += "foretold from the others.</p>"
+    return said
 
 
 def _figures(kpis: Sequence[Row], cash: Money) -> str:
@@ -265,11 +279,18 @@ def _ratio(found: Row, said: Callable[[float], str], below: bool = False) -> str
     return _interval(found, said, below)
 
 
-def _cash(content: Mapping[str, Any]) -> Money:
-    """How amounts are written: an attribute of customers has no minor units."""
+def _cash(content: Mapping[str, Any], bare: bool = False) -> Money:
+    """How amounts are written; `bare` leaves the currency out. An attribute of customers has no minor units."""
     if content["asked"]["randomised"]:
         return lambda v: "not known" if v is None else f"{v:,.2f}"
-    return lambda v: in_currency(v, content["currency"])
+    currency = content["currency"]
+    left_out = f" {currency}" if currency else " (minor units)"
+    return lambda v: in_currency(v, currency).removesuffix(left_out if bare else "")
+
+
+def _unit(content: Mapping[str, Any]) -> str:
+    """The unit of amounts, for a heading."""
+    return "" if content["asked"]["randomised"] else f", {content['currency'] or 'minor units'}"
 
 
 def _meaning() -> str:

@@ -1,9 +1,10 @@
 """The verdict on a campaign in a sentence, and what to log so that the next one can be told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from recsys.campaigns.effects import ArmEffect, Found
+from recsys.campaigns.forecast import Forecast
 from recsys.campaigns.intervals import Estimate
 
 NEXT_TIME = (
@@ -65,6 +66,20 @@ def money_sentence(roi: dict[str, Any] | None, refused: str) -> str:
     if found["high"] < 0:
         return f"It did not pay: {figures}."
     return f"Whether it paid cannot be told: {figures}."
+
+
+def forecast_sentence(found: Forecast, planned: Mapping[str, str]) -> str:
+    """What to expect of a planned campaign, or that it cannot be foretold."""
+    named = ", ".join(f"{name} {value}" for name, value in planned.items())
+    if found.value is None:
+        return f"The return of a campaign with {named} is not foretold: {found.refused}."
+    assert found.skill is not None
+    skill, value = found.skill, found.value
+    return (
+        f"A campaign with {named} is expected to return {value.value:+.2f} [{value.low:+.2f}, {value.high:+.2f}]; "
+        f"its skill over the mean of {found.campaigns} past campaigns is {skill.value:.2f} "
+        f"[{skill.low:.2f}, {skill.high:.2f}]."
+    )
 
 
 def overview(verdicts: Sequence[int], refused: int, together: int) -> str:

@@ -77,7 +77,8 @@ def planted() -> dict[str, pl.DataFrame]:
             again = frame.head(300).with_columns(pl.col("contact_id") + "x", pl.col("at") + timedelta(days=3))
             frame = pl.concat([frame, again])
         if name == "missing":
-            frame = frame.with_columns(pl.lit(None, dtype=pl.Int64).alias("cost"))
+            refunded = pl.when(pl.int_range(pl.len()) < 100).then(-pl.col("revenue")).otherwise(pl.col("revenue"))
+            frame = frame.with_columns(refunded.alias("revenue"), pl.lit(None, dtype=pl.Int64).alias("cost"))
         frames.append(frame)
     events = pl.DataFrame(
         {
@@ -124,7 +125,7 @@ LEDGER = CostLedger(fixed=1_000, reward=10, campaigns={})
 
 @pytest.fixture(scope="module")
 def content(lake: Lake) -> dict[str, Any]:
-    return measure(lake, Asked(campaigns=("all",)), LEDGER, quiet)
+    return measure(lake, Asked(campaigns=("all",), planned_as=(("objective", "sale"),)), LEDGER, quiet)
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +195,7 @@ def test_missing_costs_and_propensities_are_said(told: dict[str, dict[str, Any]]
     one = told["missing"]
     assert one["roi"] is None and "cost of" in one["roi_refused"] and "give --costs" in one["money"]
     assert "20 customers without a logged propensity are left out" in one["warnings"]
+    assert any("below zero (refunds)" in text for text in one["warnings"])
     assert one["watching"] and any("ends on 2024-12-01" in text for text in one["warnings"])
 
 
@@ -206,6 +208,26 @@ def test_every_figure_and_the_page(content: dict[str, Any], lake: Lake, tmp_path
     text = page.read_text()
     assert text.index("It worked") < text.index("<svg") < text.index("Numerator"), "the verdict comes first"
     assert "http" not in text.replace("http://www.w3.org", "") and "src=" not in text
+
+
+def test_an_outcome_before_the_contact_and_segments_of_files(lake: Lake, tmp_path: Path) -> None:
+    ids = [f"C{i:04d}" for i in range(SIZE)]
+    segments = pl.DataFrame({"customer_id": ids, "segment": ["keen" if i % 3 else "calm" for i in range(SIZE)]})
+    segments.write_parquet(tmp_path / "bucket=0000.parquet")
+    asked = Asked(campaigns=("works",), outcome="interactions.viewed", days=1, segments=tmp_path)
+    found = measure(lake, asked, None, quiet)
+    one = found["campaigns"][0]
+    assert one["verdict"].startswith("It cannot be told whether it worked: +0.00"), "views were five days before"
+    assert "segment" in found["by"] and {group["value"] for group in found["by"]["segment"]} == {"keen", "calm"}
+    wider = measure(lake, Asked(campaigns=("works",), outcome="interactions.viewed", days=10), None, quiet)
+    warnings = wider["campaigns"][0]["warnings"]
+    assert any("900 customers had the outcome in the 10 days before the contact" in text for text in warnings)
+    assert any("window of 1,200 customers is not over" in text for text in warnings)
+    assert "the outcome of one of the arms is not known" in wider["campaigns"][0]["verdict"]
+
+
+def test_a_forecast_without_skill_is_refused(content: dict[str, Any]) -> None:
+    assert content["forecast"]["value"] is None and "10 are needed" in content["forecast"]["sentence"]
 
 
 def test_stated_chances_and_a_covariate(lake: Lake) -> None:
@@ -228,6 +250,8 @@ def test_stated_chances_and_a_covariate(lake: Lake) -> None:
         (["--campaign", "works", "--share", "treated=0.5"], "--share: the arms are control, treated"),
         (["--campaign", "works", "--share", "treated=half"], "write ARM=CHANCE"),
         (["--campaign", "works", "--randomised", "town=A"], "--campaign: with --randomised"),
+        (["--campaign", "works", "--forecast", "objectiv=sale"], "did you mean 'objective'?"),
+        (["--campaign", "works", "--forecast", "objective"], "write ATTRIBUTE=VALUE"),
     ],
 )
 def test_what_is_asked_wrongly(
