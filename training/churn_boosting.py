@@ -109,16 +109,16 @@ def round_leaves(booster: lightgbm.Booster) -> None:
             booster.set_leaf_output(tree, leaf, round(value / _STEP) * _STEP)
 
 
-def tree_attributes(boosters: Sequence[lightgbm.Booster]) -> dict[str, Any]:
-    """Attributes of a TreeEnsembleRegressor that sums all trees.
+def tree_attributes(boosters: Sequence[lightgbm.Booster], apart: bool = False) -> dict[str, Any]:
+    """Attributes of a TreeEnsembleRegressor that sums all trees; with `apart` those of each booster, [N, boosters].
 
     A threshold is rounded down to float32: a float32 is at most the threshold exactly where it is at most that.
     """
     nodes: dict[str, list[Any]] = {name: [] for name in _NODES}
     leaves: dict[str, list[Any]] = {name: [] for name in ("treeids", "nodeids", "ids", "weights")}
-    trees = [info["tree_structure"] for one in boosters for info in one.dump_model()["tree_info"]]
-    for tree, root in enumerate(trees):
-        open_nodes, count = [(0, root)], 1
+    trees = [(i, info["tree_structure"]) for i, one in enumerate(boosters) for info in one.dump_model()["tree_info"]]
+    for tree, (booster, root) in enumerate(trees):
+        open_nodes, count, target = [(0, root)], 1, booster if apart else 0
         while open_nodes:
             place, node = open_nodes.pop()
             split = "split_feature" in node
@@ -132,10 +132,11 @@ def tree_attributes(boosters: Sequence[lightgbm.Booster]) -> dict[str, Any]:
                 open_nodes += [(below[0], node["left_child"]), (below[1], node["right_child"])]
                 count += 2
             else:
-                for name, value in zip(leaves, (tree, place, 0, float(node["leaf_value"])), strict=True):
+                for name, value in zip(leaves, (tree, place, target, float(node["leaf_value"])), strict=True):
                     leaves[name].append(value)
+    targets = len(boosters) if apart else 1
     found: dict[str, Any] = {f"nodes_{name}": values for name, values in nodes.items()}
-    return found | {f"target_{name}": values for name, values in leaves.items()} | {"n_targets": 1}
+    return found | {f"target_{name}": values for name, values in leaves.items()} | {"n_targets": targets}
 
 
 _NODES = (

@@ -83,10 +83,12 @@ def as_model(
     shape: ArrayShape,
     arrays: Sequence[str],
     outputs: Mapping[str, tuple[str | int, ...]],
+    beside: Sequence[onnx.ValueInfoProto] = (),
 ) -> bytes:
-    """The parts as a graph from these customer arrays to float32 outputs of these sizes."""
+    """The parts as a graph from these customer arrays, and inputs beside them, to float32 outputs of these sizes."""
     told = [helper.make_tensor_value_info(output, TensorProto.FLOAT, list(sizes)) for output, sizes in outputs.items()]
-    graph = helper.make_graph(parts.nodes, name, _inputs(shape, arrays), told, parts.constants)
+    inputs = [*_inputs(shape, arrays), *beside]
+    graph = helper.make_graph(parts.nodes, name, inputs, told, parts.constants)
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", _TREES_OPSET)]
     return serialise(helper.make_model(graph, opset_imports=opsets))
 

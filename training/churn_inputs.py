@@ -53,7 +53,7 @@ class Columns:
             holdings=tuple(held),
         )
         if not found.width:
-            raise DataError("churn: no number, category, tag or holding of a customer is left to learn from")
+            raise DataError("no number, category, tag or holding of a customer is left to learn from")
         return found
 
     @property

@@ -13,6 +13,7 @@ from recsys.features.examples import EvaluationConfig
 from recsys.shipped import find
 from recsys.strict_yaml import override, read_yaml, validate
 from recsys.two_tower import ModelConfig
+from recsys.uplift.config import UpliftConfig
 from training.adoption import AdoptionConfig
 from training.embedding import EmbeddingConfig
 from training.loop import TrainingConfig
@@ -44,8 +45,8 @@ class Config(BaseModel):
     """Threads of training; part of what makes a run repeatable."""
     features: FeatureConfig = FeatureConfig()
     recommender: bool = True
-    """Whether there is a recommender; without one, as for a lake that knows no products, `embedding` or `churn` must be
-    given, and `model`, `loss` and `evaluation` are not read."""
+    """Whether there is a recommender; without one, as for a lake that knows no products, `embedding`, `churn` or
+    `uplift` must be given, and `model`, `loss` and `evaluation` are not read."""
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
@@ -54,6 +55,8 @@ class Config(BaseModel):
     """Probabilities by horizon; they are not built without this section, which needs the temporal protocol."""
     churn: ChurnConfig | None = None
     """Who will leave; it is not told without this section."""
+    uplift: UpliftConfig | None = None
+    """What contacts add, and for whom; it is not told without this section."""
     embedding: EmbeddingConfig | None = None
     """Customer embeddings; they are not built without this section."""
     segments: SegmentsConfig | None = None
@@ -73,8 +76,8 @@ class Config(BaseModel):
     def _parts_fit(self) -> Self:
         if self.segments and not self.embedding:
             raise ValueError("segments needs a section embedding (embedding: {} takes its defaults)")
-        if not self.recommender and not self.embedding and not self.churn:
-            raise ValueError("recommender: false leaves nothing to train; give a section embedding, or churn")
+        if not self.recommender and not self.embedding and not self.churn and not self.uplift:
+            raise ValueError("recommender: false leaves nothing to train; give a section embedding, churn or uplift")
         if not self.recommender and self.adoption:
             raise ValueError("adoption needs the recommender; leave the section out, or recommender: false")
         return self

@@ -41,6 +41,9 @@ from training.prepare import first_unseen_day, fit_recommender, prepare, prepare
 from training.segments import export_segments, fit_segments, new_segments
 from training.survival import fit_survival
 from training.survival_rows import prepare_survival
+from training.uplift import fit_uplift
+from training.uplift_embedding import GraphEmbedding
+from training.uplift_rows import prepare_uplift, product_attributes
 
 PARITY_CUSTOMERS = 64
 PARITY_PRODUCTS = 10
@@ -67,6 +70,7 @@ def train(config: Config, lake: Lake, out: Path, progress: Progress, memory: int
         made.adoption()
     made.churn()
     made.embedding()
+    made.uplift()
     bundle = made.bundle(out)
     shutil.rmtree(work)
     return bundle
@@ -265,6 +269,42 @@ class _Made:
         points = torch_places(fitted.model, invented, clustering.chosen.space)
         self.parts["segments"] = export_segments(graph, table, clustering.prototypes, points)
         self.seconds["segments"] = time.perf_counter() - began
+
+    def uplift(self) -> None:
+        """What contacts add, where the configuration asks for it; the embedding is tried beside the columns."""
+        config, began = self.config.uplift, time.perf_counter()
+        if config is None:
+            return
+        self.definition = self.definition or define(
+            self.lake, self.config.features, before=first_unseen_day(self.config, self.lake)
+        )
+        data = prepare_uplift(
+            config,
+            BucketReader(self.lake, self.memory),
+            self.definition,
+            self.encoder,
+            until=last_day(self.config.evaluation, self.lake.as_of),
+            trusted=self.config.features.trusted,
+            log_unit=self.config.features.log_unit,
+            work=self.work / "uplift",
+            progress=self.progress,
+        )
+        self.encoder = data.encoder
+        embed = GraphEmbedding.of(self.parts.get("embedding"), self.encoder)
+        fitted = fit_uplift(
+            config,
+            data,
+            product_attributes(self.lake),
+            embed=embed,
+            embedding=embed.dimensions if embed else 0,
+            seed=self.config.seed,
+            threads=self.config.threads,
+            progress=self.progress,
+        )
+        invented = self.encoder.encode(features(*self._invented(), self.definition))
+        self.parts["uplift"] = fitted.files(invented, embed)
+        self.seconds["uplift"] = time.perf_counter() - began
+        self.report["uplift"] = fitted.report()
 
     def bundle(self, out: Path) -> Path:
         """Write everything; return the directory."""

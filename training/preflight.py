@@ -23,6 +23,7 @@ from training.evaluate import KS, group_of
 from training.leaks import find_leaks, leak_rows, without_history
 from training.prepare import first_unseen_day
 from training.rows import copies
+from training.uplift_preflight import uplift_lines
 
 SAMPLE = 4
 """Buckets that are looked at."""
@@ -41,7 +42,7 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
     if config.recommender and "interactions" not in lake.tables:
         raise DataError(
             f"{lake.path}: no table interactions, so there is nothing to recommend from; recommender: false with a "
-            "section embedding or churn trains without"
+            "section embedding, churn or uplift trains without"
         )
     if config.recommender and config.evaluation.protocol == "temporal":
         cuts(config.evaluation, lake.as_of)
@@ -58,7 +59,8 @@ def preflight(config: Config, lake: Lake, parts: tuple[Part, ...] = ALL_PARTS) -
         lines += [*_examples(config, lake, definition, parts), *_adoption(config, lake, parts)]
     else:
         lines.append("no recommender (recommender: false)")
-    return [*lines, *_churn(config, lake, definition, parts), *_embedding(config, lake, definition)]
+    lines += [*_churn(config, lake, definition, parts), *_uplift(config, lake)]
+    return [*lines, *_embedding(config, lake, definition)]
 
 
 def _churn(config: Config, lake: Lake, definition: FeatureDefinition, parts: tuple[Part, ...]) -> list[str]:
@@ -68,6 +70,14 @@ def _churn(config: Config, lake: Lake, definition: FeatureDefinition, parts: tup
     sample, until = _Sample(lake), last_day(config.evaluation, lake.as_of)
     trusted = config.features.trusted
     return churn_lines(config.churn, lake, definition, parts, until, trusted, sample.tables, lambda: sample.whole)
+
+
+def _uplift(config: Config, lake: Lake) -> list[str]:
+    """What uplift would learn from; refused where the lake cannot tell what a contact adds."""
+    if config.uplift is None:
+        return []
+    sample, until = _Sample(lake), last_day(config.evaluation, lake.as_of)
+    return uplift_lines(config.uplift, lake, until, sample.tables, lambda: sample.whole)
 
 
 def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> list[str]:

@@ -12,6 +12,7 @@ from recsys.bundle.recommender import Recommender
 from recsys.bundle.segmentation import Segmentation
 from recsys.bundle.survival import Survival
 from recsys.bundle.towers import customer_ports, product_ports
+from recsys.bundle.uplift import Uplift
 
 __all__ = [
     "Adoption",
@@ -25,6 +26,7 @@ __all__ = [
     "Recommender",
     "Segmentation",
     "Survival",
+    "Uplift",
     "adoption_part",
     "customer_ports",
     "parity_record",

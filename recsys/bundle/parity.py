@@ -23,6 +23,8 @@ from recsys.bundle.recommender import Recommender, customer_graph, item_table, p
 from recsys.bundle.segmentation import PART as SEGMENTS
 from recsys.bundle.segmentation import segment_graphs, segments_replay
 from recsys.bundle.towers import product_ports
+from recsys.bundle.uplift import PART as UPLIFT
+from recsys.bundle.uplift import uplift_graphs, uplift_replay
 from recsys.errors import BundleError, DataError, RecsysError
 from recsys.features.encoder import FIRST
 from recsys.features.features import EXAMPLE, features
@@ -45,6 +47,7 @@ PARTS: tuple[tuple[str, Callable[[Bundle], str], Replay], ...] = (
     (CHURN, churn_graphs, churn_replay),
     (EMBEDDING, embedding_graphs, embedding_replay),
     (SEGMENTS, segment_graphs, segments_replay),
+    (UPLIFT, uplift_graphs, uplift_replay),
 )
 """Optional parts: what looks at their graphs, and what replays the invented customers."""
 

@@ -59,7 +59,7 @@ def true_survival(
 def _bucket(ids: pl.Series, seed: int, bucket: int, first: int, months: int, lives: int) -> pl.DataFrame:
     streams = Streams(seed, bucket)
     people = draw_people(ids, streams, len(PRODUCTS))
-    state = _state_at(people, streams, first)
+    state = state_at(people, streams, first)
     stays = np.zeros((months, len(people)))
     for life in range(lives):
         ahead = deepcopy(state)
@@ -75,7 +75,7 @@ def _bucket(ids: pl.Series, seed: int, bucket: int, first: int, months: int, liv
     return pl.DataFrame({"customer_id": people.ids.gather(pl.Series(here)), **columns})
 
 
-def _state_at(people: People, streams: Streams, month: int) -> State:
+def state_at(people: People, streams: Streams, month: int) -> State:
     """The state of the bank itself at the start of a month."""
     journal = Journal()
     state = initial_state(people, streams, journal)

@@ -1,0 +1,80 @@
+"""Batch scoring of uplift: what contact by each action adds for every customer of a lake, bucket by bucket."""
+
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Bundle, Uplift
+from recsys.bundle.uplift import uplift_of
+from recsys.churn.standing import standing
+from recsys.errors import ConfigError
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import MEMORY
+from recsys.progress import Progress
+from recsys.uplift.actions import SCHEMA
+from serving.batch import Finished, Question, run_batch
+
+COLUMNS: dict[str, Any] = {
+    "customer_id": pl.String,
+    **SCHEMA,
+    "baseline": pl.Float32,
+    "effect": pl.Float32,
+    "se": pl.Float32,
+    "bundle_id": pl.String,
+}
+
+
+def score_uplift(
+    bundle_path: Path | str,
+    lake_path: Path | str,
+    out: Path | str,
+    *,
+    actions: Sequence[str] = (),
+    as_of: date | None = None,
+    version: int | None = None,
+    memory: int = MEMORY,
+    threads: int = 2,
+    progress: Progress | None = None,
+) -> Finished:
+    """`run_batch` of uplift: raises what it raises, BundleError for a bundle without it, and ConfigError or DataError
+    for an action that it does not know."""
+    bundle = Bundle.load(bundle_path)
+    uplift = uplift_of(bundle, threads)
+    asked = parse_actions(actions) if actions else uplift.trained_actions
+    uplift.about.actions.vectors(asked)
+    question = adding(uplift, asked)
+    return run_batch(
+        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
+    )
+
+
+def parse_actions(texts: Sequence[str]) -> pl.DataFrame:
+    """`PRODUCT/CHANNEL/LEVEL`, a part left empty where there is none → product_id, channel, level. ConfigError."""
+    rows = [text.split("/") for text in texts]
+    for text, row in zip(texts, rows, strict=True):
+        if len(row) != len(SCHEMA):
+            raise ConfigError(f"--action {text!r}: write PRODUCT/CHANNEL/LEVEL, a part empty where there is none")
+    return pl.DataFrame([[part or None for part in row] for row in rows], schema=SCHEMA, orient="row")
+
+
+def adding(uplift: Uplift, actions: pl.DataFrame) -> Question:
+    """Baseline, effect and its standard error of every customer of the bank on the day, a row for each action."""
+    options = {"answers": "uplift", "action": [list(row) for row in actions.select(list(SCHEMA)).iter_rows()]}
+
+    def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
+        known = standing(tables, as_of, None)
+        here = known.filter(pl.col("standing") == "customer")["customer_id"]
+        rows = features(tables, scoring_examples(here, as_of), uplift.definition)
+        told = rows.select("customer_id").join(actions.select(list(SCHEMA)), how="cross", maintain_order="left_right")
+        if here.is_empty():
+            empty = {name: COLUMNS[name] for name in ("baseline", "effect", "se")}
+            return told.with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in empty.items()), 0
+        found = dict(zip(("baseline", "effect", "se"), uplift.expected(rows, actions), strict=True))
+        return told.with_columns(pl.Series(name, np.ravel(values)) for name, values in found.items()), len(here)
+
+    return Question(options, COLUMNS, ("customer_id", *SCHEMA), answer)
