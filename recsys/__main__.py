@@ -69,6 +69,14 @@ CHURN_VERBS: Verbs = {
     "report": ("training.churn_commands:report", "How good the churn model is, and for whom: a page, and JSON."),
 }
 
+UPLIFT_VERBS: Verbs = {
+    "score": (
+        "serving.uplift_commands:score",
+        "What a contact would add, for every customer; resumes where it stopped.",
+    ),
+    "report": ("training.uplift_commands:report", "Whom a contact moves, and whom it harms: a page, and JSON."),
+}
+
 KEY_VERBS: Verbs = {
     "add": ("serving.key_commands:add", "Make a key for the service and print it, once."),
     "list": ("serving.key_commands:list_keys", "The keys of a file and what they allow, without the keys."),
@@ -104,6 +112,7 @@ GROUPS: Mapping[str, tuple[str, Verbs]] = {
     "registry": ("Keep bundles, and say which is served.", REGISTRY_VERBS),
     "rules": ("Say who may be recommended what, and contacted how.", RULES_VERBS),
     "state": ("Keep what is known of every customer, event by event.", STATE_VERBS),
+    "uplift": ("Say what a contact adds, and for whom.", UPLIFT_VERBS),
     "segments": ("Put customers into segments, and follow both over time.", SEGMENT_VERBS),
 }
 """Verbs of two words, by the first."""

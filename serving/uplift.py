@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from recsys.errors import ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import MEMORY
+from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.uplift.actions import SCHEMA
-from serving.batch import Finished, Question, run_batch
+from serving.batch import Engine, Finished, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -39,18 +41,30 @@ def score_uplift(
     version: int | None = None,
     memory: int = MEMORY,
     threads: int = 2,
+    engine: Engine | None = None,
     progress: Progress | None = None,
 ) -> Finished:
     """`run_batch` of uplift: raises what it raises, BundleError for a bundle without it, and ConfigError or DataError
     for an action that it does not know."""
-    bundle = Bundle.load(bundle_path)
+    return run_batch(
+        Bundle.load(bundle_path),
+        partial(adding_all, actions=tuple(actions), threads=threads),
+        lake_path,
+        Path(out),
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        progress=progress,
+    )
+
+
+def adding_all(bundle: Bundle, lake: Lake, as_of: date | None, *, actions: tuple[str, ...], threads: int) -> Question:
+    """`adding` from a bundle, by the actions asked for or all that its training knows."""
     uplift = uplift_of(bundle, threads)
     asked = parse_actions(actions) if actions else uplift.trained_actions
     uplift.about.actions.vectors(asked)
-    question = adding(uplift, asked)
-    return run_batch(
-        bundle, question, lake_path, Path(out), as_of=as_of, version=version, memory=memory, progress=progress
-    )
+    return adding(uplift, asked)
 
 
 def parse_actions(texts: Sequence[str]) -> pl.DataFrame:

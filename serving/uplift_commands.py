@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from recsys.progress import progress_bar
-from serving.commands import AsOf, BundlePath, LakePath
+from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers
+from serving.engine import Engines
 from serving.segment_commands import Memory, Threads, Version
 
 
@@ -30,16 +31,21 @@ def score(
     version: Version = None,
     memory: Memory = "4GiB",
     threads: Threads = 2,
+    engine: EngineName = Engines.local,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """What contacting every customer of a lake would add, action by action, bucket by bucket.
 
     Writes OUT/bucket=NNNN.parquet (customer_id, product_id, channel, level, baseline, effect, se, bundle_id) and, last,
     OUT/manifest.json. baseline is the probability of the outcome without contact, effect what the contact adds to it:
     below zero it harms. Who has left already or joins later than the day is not asked about. A run that was cut short
-    is continued by the same command, with the day and the lake version it began with.
+    is continued by the same command, with the day and the lake version it began with. With --engine ray the buckets are
+    spread over processes or a cluster (docs/scale.md); the files are the same.
     """
     from recsys.bundle.fits import parse_day
     from recsys.lake.parts import parse_memory
+    from serving.engine import engine_of
     from serving.uplift import score_uplift
 
     day, budget = parse_day(as_of), parse_memory(memory)
@@ -53,6 +59,7 @@ def score(
             version=version,
             memory=budget,
             threads=threads,
+            engine=engine_of(engine, workers, address, threads),
             progress=progress,
         )
     seen = f", seen from {done.as_of}" if done.as_of else ""

@@ -11,9 +11,9 @@ from training.uplift_plots import learner_name
 
 Content = Mapping[str, Any]
 PICTURES = {
-    "served": "Outcomes gained by contacting customers from the highest expected effect down, on contacts that training "
-    "saw nothing of. Above the dashed line the ranking beats chance; where the curve falls, contact harms. The band is "
-    "a 95 % interval.",
+    "served": "Outcomes gained by contacting customers from the highest expected effect down, on contacts that "
+    "training saw nothing of. Above the dashed line the ranking beats chance; where the curve falls, contact harms. "
+    "The band is a 95 % interval.",
     "deciles": "Ten groups by predicted effect: what was predicted, and what the group showed, with its 95 % interval.",
     "learners": "The learners that were compared, each on customers of the training's contacts that it had not seen. "
     "The one with the least error is served.",
@@ -40,7 +40,11 @@ def page(content: Content, pictures: Mapping[str, str]) -> str:
         ("glance", "At a glance", _glance(content)),
         ("ranking", "Does the ranking find those whom contact moves?", figure(pictures["served"], PICTURES["served"])),
         ("targeting", "What targeting brings over chance", _targeting(content["served"])),
-        ("deciles", "Are the effects as large as predicted?", _deciles(content) + figure(pictures["deciles"], PICTURES["deciles"])),
+        (
+            "deciles",
+            "Are the effects as large as predicted?",
+            _deciles(content) + figure(pictures["deciles"], PICTURES["deciles"]),
+        ),
         ("harmed", "Whom contact harms", _harmed(content["harmed"])),
         ("actions", "By action", _actions(content["actions"])),
         ("learners", "What was compared", _learners(content) + figure(pictures["learners"], PICTURES["learners"])),
@@ -49,10 +53,11 @@ def page(content: Content, pictures: Mapping[str, str]) -> str:
     ]
     units = content["units"]
     since = f" of campaigns from {units['from']} on" if units["from"] else ""
-    lead = (
-        f"{units['contacted']:,} contacts{since} and {units['control']:,} units held back, of which training saw nothing."
+    held = f"{units['control']:,} held back"
+    lead = f"{units['contacted']:,} contacts{since} and {held}, of which training saw nothing."
+    note = (
+        f"Bundle {content['bundle']}, lake version {content['lake']['version']}. Outcome: {spoken(content['outcome'])}."
     )
-    note = f"Bundle {content['bundle']}, lake version {content['lake']['version']}. Outcome: {spoken(content['outcome'])}."
     links = [(key, title) for key, title, _ in sections]
     title = f"What a contact adds: {content['lake']['source'] or 'the lake'}"
     return document(title, lead, note, links, [section(*one) for one in sections])
@@ -133,7 +138,12 @@ def _harmed(groups: Content) -> str:
     heads = ("Customers", "Share", "Predicted", "Shown")
     names = {"expected": "Expected effect below zero", "sure": "… and its 95 % bound too"}
     rows = [
-        (names[name], percent(one["share"]), points([one["predicted"]]), points(one["shown"]) if one["shown"] else HIDDEN)
+        (
+            names[name],
+            percent(one["share"]),
+            points([one["predicted"]]),
+            points(one["shown"]) if one["shown"] else HIDDEN,
+        )
         for name, one in groups.items()
         if one is not None
     ]
@@ -142,7 +152,13 @@ def _harmed(groups: Content) -> str:
 
 def _actions(actions: Sequence[Content]) -> str:
     rows = [
-        (escape(one["action"]), f"{one['contacted']:,}", f"{one['control']:,}", points(one["effect"]), _number(one["qini"]))
+        (
+            escape(one["action"]),
+            f"{one['contacted']:,}",
+            f"{one['control']:,}",
+            points(one["effect"]),
+            _number(one["qini"]),
+        )
         for one in actions
     ]
     return table(("Action", "Contacted", "Held back", "Effect", "Qini"), rows, numbers=(1, 2))
@@ -162,9 +178,9 @@ def _learners(content: Content) -> str:
 def _data(content: Content) -> str:
     trained = content["trained"]
     lines = [
-        f"<p>{trained['trials']} trials: {trained['contacted']:,} contacted, {trained['contacted_with_outcome']:,} of them "
-        f"with the outcome; {trained['control']:,} held back, {trained['control_with_outcome']:,} of them with it. Each "
-        "customer was seen as they were on the day of the contact.</p>"
+        f"<p>{trained['trials']} trials: {trained['contacted']:,} contacted, {trained['contacted_with_outcome']:,} of "
+        f"them with the outcome; {trained['control']:,} held back, {trained['control_with_outcome']:,} of them with "
+        "it. Each customer was seen as they were on the day of the contact.</p>"
     ]
     if trained["left_out"]:
         rows = [(escape(name), escape(why)) for name, why in sorted(trained["left_out"].items())]

@@ -67,7 +67,9 @@ def write_uplift_report(
     return data, html, content
 
 
-def uplift_report(bundle: Bundle, uplift: Uplift, lake: Lake, progress: Progress, memory: int = MEMORY) -> dict[str, Any]:
+def uplift_report(
+    bundle: Bundle, uplift: Uplift, lake: Lake, progress: Progress, memory: int = MEMORY
+) -> dict[str, Any]:
     """The content of the report, from the test part alone, through the graph that is served."""
     config = parse_config(bundle.config, f"{bundle.path}/config.yaml")
     if config.uplift is None:
@@ -75,11 +77,13 @@ def uplift_report(bundle: Bundle, uplift: Uplift, lake: Lake, progress: Progress
     trials = find_trials(lake, config.uplift, last_day(config.evaluation, lake.as_of))
     split = split_of(trials, config.uplift)
     reader = BucketReader(lake, memory)
-    asked = (config.uplift, reader, uplift.definition, trials, split, "test", progress)
-    found = [(rows, encoded(rows, uplift.encoder)) for _, rows in unit_rows(*asked)]
+    rows_of = unit_rows(config.uplift, reader, uplift.definition, trials, split, "test", progress)
+    found = [(rows, encoded(rows, uplift.encoder)) for _, rows in rows_of]
     test = _together([units for _, units in found])
     check_units(test.arm > 0, test.outcome, "test")
-    judged = _judged([(uplift_answers(uplift, rows, units, trials.found), units) for rows, units in found], trials.found)
+    judged = _judged(
+        [(uplift_answers(uplift, rows, units, trials.found), units) for rows, units in found], trials.found
+    )
     about = uplift.about
     served = curve(judged.predicted[judged.seen], judged.compared, SAMPLES, config.evaluation.seed, SHARES)
     return {
@@ -120,17 +124,15 @@ def uplift_answers(
     uplift: Uplift, rows: pl.DataFrame, units: UpliftUnits, trials: tuple[Trial, ...]
 ) -> tuple[np.ndarray, ...]:
     """For units of a bucket: unit and arm of each pair, baseline, effect, error; all [m], pairs in order of units."""
-    unit, arm, baseline, effect, error = [], [], [], [], []
+    parts: list[tuple[np.ndarray, ...]] = []
     for place in np.unique(units.trial):
         chosen = np.flatnonzero(units.trial == place)
         actions = pl.DataFrame(trials[place].actions, schema=SCHEMA, orient="row")
         answers = uplift.expected(rows[chosen], actions)
         for column in range(actions.height):
-            unit.append(chosen)
-            arm.append(np.full(len(chosen), column + 1))
-            for found, values in zip((baseline, effect, error), answers, strict=True):
-                found.append(values[:, column].astype(np.float64))
-    joined = [np.concatenate(part) for part in (unit, arm, baseline, effect, error)]
+            told = [values[:, column].astype(np.float64) for values in answers]
+            parts.append((chosen, np.full(len(chosen), column + 1), *told))
+    joined = [np.concatenate(part) for part in zip(*parts, strict=True)]
     order = np.lexsort((joined[1], joined[0]))
     return tuple(part[order] for part in joined)
 

@@ -71,9 +71,7 @@ def _known(product: str, channel: str, level: str) -> tuple[int, int, float]:
     return INDEX[product], CONTACT_CHANNELS.index(channel), LEVELS[level]
 
 
-def _bucket(
-    ids: pl.Series, seed: int, bucket: int, month: int, asked: Sequence[tuple[int, int, float]]
-) -> TrueEffects:
+def _bucket(ids: pl.Series, seed: int, bucket: int, month: int, asked: Sequence[tuple[int, int, float]]) -> TrueEffects:
     streams = Streams(seed, bucket)
     people = draw_people(ids, streams, len(PRODUCTS))
     state = state_at(people, streams, month)
