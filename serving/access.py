@@ -59,7 +59,7 @@ class Access:
     def say(self) -> None:
         """Tell whoever starts it who may come in."""
         if self.keys is None:
-            said = "No keys: every process of this machine may ask for everything, and nobody else may"
+            said = "No keys: every process of this machine may ask for everything, and no one from elsewhere"
         else:
             said = f"Keys of {self.keys}; a change there counts within a second"
         print(said, file=sys.stderr, flush=True)

@@ -8,18 +8,36 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from recsys.bundle import Bundle, reasons
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Bundle, Churn, CustomerEmbedding, Recommender, reasons
 from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.bundle.fits import check_fits, scoring_day
+from recsys.bundle.segment_of import with_events
 from recsys.errors import BundleError, ConfigError, DataError
 from recsys.lake.store import Lake
 from recsys.rules import Eligibility
 from serving.customer_data import Bank, CustomerContract
 from serving.day import Clock, Day, FixedDay
 from serving.known import Known, OfLake, OfStore
-from serving.request import BadRequest, Body, Unavailable, Who, read_leaving, read_question, read_who
+from serving.metrics import stage
+from serving.neighbours import Neighbours
+from serving.request import (
+    BadRequest,
+    Body,
+    Question,
+    Unavailable,
+    Who,
+    read_leaving,
+    read_like,
+    read_product,
+    read_question,
+    read_who,
+)
 from serving.rules import RulesInForce, removed_products
 from serving.seen import Facts, Seen, Sight
+from serving.similar import similar_products
 from serving.store import Store, StoreDown, StoreError
 from serving.store.event_rows import TABLES_IN
 from serving.store.loaded import check_day
@@ -42,11 +60,10 @@ class Answers:
         self.sight = Sight(bundle)
         self.recommender, self.segmentation = self.sight.recommender, self.sight.segmentation
         self.leaving, self.survival, self.adoption = self.sight.leaving, self.sight.survival, self.sight.adoption
+        self.embedding = self.segmentation.embedding if self.segmentation else CustomerEmbedding.of(bundle)
+        self.comparable = self.recommender or self.embedding
+        """What gives the vectors by which customers are compared."""
         self.why = ChurnReasons.of(self.leaving) if self.leaving else None
-        if not self.paths:
-            raise BundleError(
-                f"{bundle.path}: has neither a recommender nor segments nor churn, so there is nothing to answer"
-            )
         products = self.recommender.products if self.recommender else bundle.encoder.products
         self.products: Mapping[str, int] = {product: i for i, product in enumerate(products)}
         self.bank = Bank.of_store(store) if store else Bank.of_lake(lake)
@@ -56,6 +73,11 @@ class Answers:
             self.known = OfStore(store, self.sight, self.bank.tables)
         elif lake is not None:
             self.known = OfLake(lake, self.sight)
+        self.neighbours = Neighbours(self)
+        if self.recommender is None and self.segmentation is None and self.leaving is None:
+            raise BundleError(
+                f"{bundle.path}: has neither a recommender nor segments nor churn, so there is nothing to answer"
+            )
 
     @property
     def as_of(self) -> date | None:
@@ -65,8 +87,10 @@ class Answers:
     @property
     def paths(self) -> tuple[str, ...]:
         """The questions that the bundle can answer, as paths of the service."""
-        parts = {"/recommend": self.recommender, "/segment": self.segmentation, "/churn": self.leaving}
-        return tuple(path for path, part in parts.items() if part is not None)
+        parts: dict[str, object] = {"/recommend": self.recommender, "/segment": self.segmentation}
+        parts |= {"/churn": self.leaving, "/similar_products": self.recommender, "/embed": self.comparable}
+        parts["/similar_customers"] = self.comparable if self.known is not None else None
+        return (*(path for path, part in parts.items() if part is not None), "/decide")
 
     @classmethod
     def open(
@@ -108,12 +132,18 @@ class Answers:
         recommender = self.recommender
         if recommender is None:
             raise self._absent("no recommender")
-        question = read_question(body, self.products)
-        customer = self.asked(question, day := self.as_of)
+        question, day = read_question(body, self.products), self.as_of
+        return self.recommended(recommender, self.asked(question, day), question, day)
+
+    def recommended(
+        self, recommender: Recommender, customer: Seen, question: Question, day: date | None
+    ) -> dict[str, Any]:
+        """What is recommended to a customer as seen from a day."""
         assert customer.vectors is not None
         eligibility = self._eligible(customer, day)
         allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
-        scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
+        with stage("rank"):
+            scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf
         index, values = index[:, listed], scores[0][listed].tolist()
         products = [recommender.products[i] for i in index[0]]
@@ -126,7 +156,9 @@ class Answers:
             for item, values in zip(items, when.tolist(), strict=True):
                 item["probability"] = self._by_horizon(values)
         if question.reasons:
-            for item, found in zip(items, reasons(recommender, customer.rows, index[0], question.reasons), strict=True):
+            with stage("reasons"):
+                why = reasons(recommender, customer.rows, index[0], question.reasons)
+            for item, found in zip(items, why, strict=True):
                 item["reasons"] = [asdict(reason) for reason in found]
         answer = {**self._about(customer.facts), "items": items}
         if question.removed:
@@ -155,11 +187,76 @@ class Answers:
                 f"joins on {facts.joined}, and customers are seen from {day}: nothing is known of them yet; "
                 "serve with a later --as-of, or ask about another customer",
             )
+        return {"bundle_id": self.bundle.bundle_id, **self._leaving(self.leaving, customer, most)}
+
+    def decide(self, body: Body) -> dict[str, Any]:
+        """The answer to the body of POST /decide, that of POST /recommend: everything that the bundle says.
+
+        All of it is about one feature row. What the bundle does not tell is left out.
+        """
+        question, day = read_question(body, self.products), self.as_of
+        customer = self.asked(question, day)
+        if self.recommender is not None:
+            answer = self.recommended(self.recommender, customer, question, day)
+        else:
+            answer = self._about(customer.facts)
+        if self.leaving is not None:
+            answer["churn"] = self._leaving(self.leaving, customer, 0)
+            del answer["churn"]["customer_id"]
+        return answer
+
+    def embed(self, body: Body) -> dict[str, Any]:
+        """The answer to the body of POST /embed: the customer's vector, of the embedding, else of the recommender."""
+        customer = self.asked(read_who(body), self.as_of)
+        if (embedding := self.embedding) is not None:
+            vector = embedding.embed(customer.rows).vectors[0]
+        else:
+            vector = self.compared_by(customer)
+        of = "recommender" if embedding is None else "embedding"
+        return {"customer_id": customer.facts.customer_id, "of": of, "vector": vector.tolist()}
+
+    def similar_products(self, body: Body, path: Mapping[str, str]) -> dict[str, Any]:
+        """The answer to the body of POST /similar_products."""
+        if self.recommender is None:
+            raise self._absent("no recommender")
+        product, k = read_product(body, self.products)
+        return {"product_id": product, "items": similar_products(self.recommender, product, k).to_dicts()}
+
+    def similar_customers(self, body: Body) -> dict[str, Any]:
+        """The answer to the body of POST /similar_customers: who of the known customers is most like the customer."""
+        who, k = read_like(body)
+        customer = self.asked(who, self.as_of)
+        customer_id = customer.facts.customer_id
+        with self._reached():
+            found = self.neighbours.like(self.compared_by(customer), customer_id, k)
+        return {"customer_id": customer_id, "items": found.to_dicts()}
+
+    @property
+    def width_compared(self) -> int | None:
+        """Columns of the vectors by which customers are compared: those of the recommender but for the item bias."""
+        return None if self.recommender is None else self.recommender.directions.shape[1]
+
+    def compared_by(self, customer: Seen) -> np.ndarray:
+        """float32 [D]: by what customers are compared, of the recommender, else the embedding."""
+        if customer.vectors is None:
+            raise self._absent("neither a recommender nor an embedding")
+        found: np.ndarray = customer.vectors[0, : self.width_compared]
+        return found
+
+    def vectors_compared(self, rows: pl.DataFrame) -> np.ndarray:
+        """float32 [N, D]: the same of feature rows."""
+        if self.recommender is not None:
+            return self.recommender.vectors_from_rows(rows)[:, : self.width_compared]
+        if self.embedding is None:
+            raise self._absent("neither a recommender nor an embedding")
+        return self.embedding.embed(rows).vectors
+
+    def _leaving(self, leaving: Churn, customer: Seen, most: int) -> dict[str, Any]:
+        facts = customer.facts
         answer: dict[str, Any] = {
-            "bundle_id": self.bundle.bundle_id,
             "customer_id": facts.customer_id,
             "standing": facts.standing,
-            "horizon_months": self.leaving.about.horizon_months,
+            "horizon_months": leaving.about.horizon_months,
         }
         answer |= facts.leaving or {"probability": None, "tier": None, "act": False}
         if self.survival is not None:
@@ -168,7 +265,9 @@ class Answers:
             answer["survival"] = None if told is None else dict(zip(horizons, told, strict=True))
         if self.why is not None and most:
             here = facts.standing == "customer"
-            answer["reasons"] = [asdict(reason) for reason in self.why.reasons(customer.rows, most)[0]] if here else []
+            with stage("reasons"):
+                why = self.why.reasons(customer.rows, most)[0] if here else []
+            answer["reasons"] = [asdict(reason) for reason in why]
         return answer
 
     def _eligible(self, customer: Seen, day: date | None) -> Eligibility | None:
@@ -207,9 +306,8 @@ class Answers:
     def warm_up(self) -> None:
         """Answer one invented question, so that the first caller does not wait for compilation and caches."""
         nobody = b'{"customer": {"customers": [{"customer_id": "nobody"}]}}'
-        asked = {"/recommend": self.recommend, "/segment": self.segment, "/churn": self.churn}
-        for path in self.paths:
-            asked[path](nobody)
+        self.decide(nobody)
+        self.neighbours.prepare()
         if self.known is not None:
             self.known.seen("nobody", self.as_of)
 
@@ -220,10 +318,25 @@ class Answers:
         if self.known is None:
             raise BadRequest("customer_id", "no lake is being served; send the customer's own data as customer", 404)
         with self._reached():
-            found = self.known.seen(who.customer_id, day)
+            if who.events is not None:
+                found = self._with_events(self.known, who.customer_id, who.events, day)
+            else:
+                found = self.known.seen(who.customer_id, day)
         if found is None:
             right = "check the id, or send the customer's own data as customer"
             raise BadRequest("customer_id", f"no such customer in {self.known.where}; {right}", 404)
+        return found
+
+    def _with_events(self, known: Known, customer_id: str, events: Mapping[str, Any], day: date | None) -> Seen | None:
+        """A known customer with what has just happened to them; nothing of it is kept."""
+        tables = known.tables(customer_id)
+        if tables is None:
+            return None
+        fresh = self.contract.events(customer_id, events, tables, day)
+        try:
+            (found,) = self.sight.see(with_events(tables, fresh), [customer_id], day)
+        except DataError as error:
+            raise BadRequest("events", str(error)) from None
         return found
 
     def _own(self, who: Who, day: date | None) -> Seen:

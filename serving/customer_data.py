@@ -16,6 +16,8 @@ from serving.store import Store
 
 OURS = tuple(name for name, table in TABLES.items() if table.about != "all")
 """Tables that a request may hold; products and campaigns are the bank's own."""
+EVENTS = tuple(name for name in OURS if TABLES[name].column("at"))
+"""Tables of what happens at a time."""
 OWNED = ("balances", "transactions")
 """Tables whose rows belong to an account or, without one, to the customer."""
 
@@ -70,26 +72,53 @@ class CustomerContract:
         tables = {name: self._table(TABLES[name], rows[name], references, as_of) for name in rows}
         return customer_id, {**self.bank, **tables}
 
+    def events(
+        self, customer_id: str, events: Mapping[str, Any], held: Mapping[str, pl.DataFrame], as_of: date | None
+    ) -> dict[str, pl.DataFrame]:
+        """New rows of a known customer, whose tables are `held`; BadRequest names the first wrong cell.
+
+        A row whose key is held already is left out: it has been counted.
+        """
+        found = {}
+        accounts = held["account_holders"]["account_id"].to_list() if "account_holders" in held else []
+        references = {**self.known, "customers": (customer_id,), "account_holders": frozenset(accounts)}
+        for name, given in events.items():
+            if name not in EVENTS:
+                raise BadRequest(f"events.{name[:256]}", f"no table of events; {nearest(name, EVENTS)}")
+            rows = _rows(name, given, "events")
+            for row in rows:
+                if "customer_id" not in row and not (name in OWNED and row.get("account_id")):
+                    row["customer_id"] = customer_id
+            fresh = self._table(TABLES[name], rows, references, as_of, "events")
+            if name in held:
+                key = [
+                    column for column in TABLES[name].key if column in fresh.columns and column in held[name].columns
+                ]
+                fresh = fresh.join(held[name].select(key).unique(), on=key, how="anti", nulls_equal=True)
+            found[name] = fresh
+        return found
+
     def _table(
         self,
         table: Table,
         rows: list[dict[str, Any]],
         references: Mapping[str, Collection[str]],
         as_of: date | None,
+        prefix: str = "customer",
     ) -> pl.DataFrame:
         declared = {column.name: column for column in table.columns}
         if table.attributes:
             declared |= {name: Column(name, dtype, "", required=False) for name, dtype in self.attributes.items()}
         columns: dict[str, list[Any]] = {name: [] for name in declared}
         for position, row in enumerate(rows):
-            where = f"customer.{table.name}[{position}]"
+            where = f"{prefix}.{table.name}[{position}]"
             for name in row:
                 if name not in declared:
                     raise BadRequest(f"{where}.{name[:256]}", f"unknown column; {nearest(name, declared)}")
             for name, column in declared.items():
                 columns[name].append(_cell(table.name, f"{where}.{name}", column, row, references, as_of))
         whole = pl.DataFrame([pl.Series(name, columns[name], dtype=column.dtype) for name, column in declared.items()])
-        _check_rows(table, whole)
+        _check_rows(table, whole, prefix)
         given = {name for row in rows for name in row} | {c.name for c in table.columns if c.required}
         return whole.select(name for name in declared if name in given or name in self.attributes)
 
@@ -128,12 +157,12 @@ def _owner(table: str) -> str:
     return f"the bank's {table}" if table in ("products", "campaigns") else f"the rows of customer.{table}"
 
 
-def _rows(name: str, rows: object) -> list[dict[str, Any]]:
+def _rows(name: str, rows: object, prefix: str = "customer") -> list[dict[str, Any]]:
     if not isinstance(rows, list):
-        raise BadRequest(f"customer.{name}", f"{kind_of(rows)}; a table is a list of rows")
+        raise BadRequest(f"{prefix}.{name}", f"{kind_of(rows)}; a table is a list of rows")
     for position, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise BadRequest(f"customer.{name}[{position}]", f"{kind_of(row)}; a row is an object: column → value")
+            raise BadRequest(f"{prefix}.{name}[{position}]", f"{kind_of(row)}; a row is an object: column → value")
     return [dict(row) for row in rows]
 
 
@@ -172,13 +201,13 @@ def _check_accounts(rows: Mapping[str, list[dict[str, Any]]], customer_id: str) 
             raise BadRequest(f"customer.accounts[{position}].account_id", what)
 
 
-def _check_rows(table: Table, whole: pl.DataFrame) -> None:
+def _check_rows(table: Table, whole: pl.DataFrame, prefix: str) -> None:
     """Rules across columns, and keys that stand twice."""
     for rule in table.rules:
         broken = whole.select(rule.broken().fill_null(False)).to_series().arg_true()
         if len(broken):
-            raise BadRequest(f"customer.{table.name}[{broken[0]}].{rule.column}", f"a row {rule.phrase}")
+            raise BadRequest(f"{prefix}.{table.name}[{broken[0]}].{rule.column}", f"a row {rule.phrase}")
     twice = whole.select(pl.struct(table.key).is_duplicated()).to_series().arg_true()
     if len(twice):
-        field = f"customer.{table.name}[{twice[-1]}]"
+        field = f"{prefix}.{table.name}[{twice[-1]}]"
         raise BadRequest(field, f"a row with the same {', '.join(table.key)} came before; send each row once")

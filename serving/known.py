@@ -28,6 +28,9 @@ class Known(Protocol):
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """The customer as seen from a day; None if they are not there."""
 
+    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+        """Their rows in the lake's tables, with those of the bank; None if they are not there."""
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -85,6 +88,12 @@ class OfLake:
         self._memory.put(customer_id, _Kept(0, day, found))
         return found
 
+    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+        """As `Known.tables`."""
+        with stage("store"):
+            found = self._lake.customers([customer_id])
+        return None if found["customers"].is_empty() else found
+
 
 class OfStore:
     """Customers of a store. Each answer reads the customer's version there, whatever is in memory.
@@ -119,6 +128,12 @@ class OfStore:
             found = fresh
         self._memory.put(customer_id, found)
         return found.seen
+
+    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+        """As `Known.tables`. Raises StoreDown."""
+        with stage("store"):
+            rows = self._store.rows_of(customer_id)
+        return None if rows is None else {**self._bank, **rows[1]}
 
     def _tables(self, customer_id: str) -> dict[str, pl.DataFrame]:
         """All rows, as they are by now; those of nobody for who was erased since."""

@@ -60,5 +60,5 @@ class Lines(logging.Formatter):
         if self._json:
             line = {"at": at, "level": record.levelname.lower(), "event": message, **facts}
             return json.dumps(line, ensure_ascii=True, default=str)
-        told = "".join(f" {name}={value}" for name, value in facts.items())
+        told = "".join(f" {name}={value}" for name, value in facts.items() if value is not None)
         return f"{at} {record.levelname} {message}{told}"

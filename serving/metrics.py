@@ -70,9 +70,9 @@ class Population:
             self._counts[segment["id"]] = self._counts.get(segment["id"], 0) + 1
             if sum(self._counts.values()) >= ENOUGH:
                 self._compare()
-        if items := answer.get("items"):
+        if (items := answer.get("items")) and "score" in items[0]:
             SCORE.observe(items[0]["score"])
-        if (chance := answer.get("probability")) is not None:
+        if (chance := answer.get("churn", answer).get("probability")) is not None:
             CHURN.observe(chance)
 
     def _compare(self) -> None:

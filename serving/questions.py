@@ -26,6 +26,21 @@ def churn(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
     return _each(body, current.churn)
 
 
+def decide(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
+    """POST /decide."""
+    return _each(body, current.decide)
+
+
+def embed(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
+    """POST /embed."""
+    return _each(body, current.embed)
+
+
+def similar_customers(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
+    """POST /similar_customers."""
+    return _each(body, current.similar_customers)
+
+
 def _each(body: bytes, ask: Callable[[Mapping[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """The answer for one customer, or `answers` for those of `customers`; one that fails fails the question."""
     fields = read_fields(body)

@@ -4,13 +4,15 @@ import difflib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-WHO = ("customer_id", "customer")
+WHO = ("customer_id", "events", "customer")
 """Fields of POST /segment."""
 LEAVING = (*WHO, "reasons")
 """Fields of POST /churn."""
+LIKE = (*WHO, "k")
+"""Fields of POST /similar_customers."""
 FIELDS = (*WHO, "k", "exclude", "candidates", "diversity", "reasons", "removed")
 """Fields of POST /recommend."""
 EXAMPLE = '{"customer_id": "C1", "k": 5}'
@@ -19,6 +21,8 @@ MOST_REASONS = 10
 """For one product, or for leaving."""
 REASONS = 3
 """For leaving, where the question does not say how many."""
+MOST_ALIKE = 100
+"""Products or customers that are listed as alike."""
 MAX_BODY = 4 * 1024 * 1024
 """Bytes; about 25,000 events of a customer's own data."""
 TOO_LARGE = f"larger than {MAX_BODY:,} bytes; send one customer's rows and short lists of products"
@@ -63,6 +67,8 @@ class Who:
 
     customer_id: str | None
     customer: Mapping[str, Any] | None
+    events: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    """What has just happened to the customer of the id (table → rows, not yet checked)."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +96,7 @@ def read_question(body: Body, products: Mapping[str, int]) -> Question:
     return Question(
         customer_id=who.customer_id,
         customer=who.customer,
+        events=who.events,
         k=_k(fields, len(products)),
         exclude=_products(fields, "exclude", products) or (),
         candidates=candidates,
@@ -111,18 +118,51 @@ def read_leaving(body: Body) -> tuple[Who, int]:
     return who, _reasons(fields, REASONS, "how many for leaving")
 
 
-def _who(fields: Mapping[str, Any], known: Sequence[str]) -> Who:
+def read_like(body: Body) -> tuple[Who, int]:
+    """To whom the body of POST /similar_customers asks for similar ones, and how many."""
+    fields = read_fields(body)
+    return _who(fields, LIKE), _count(fields, MOST_ALIKE)
+
+
+def read_product(body: Body, products: Mapping[str, int]) -> tuple[str, int]:
+    """The product of the body of POST /similar_products, and how many; an unknown product is refused with 404."""
+    fields = read_fields(body)
     for name in fields:
-        if name not in known:
-            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, known)}")
+        if name not in ("product_id", "k"):
+            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, ('product_id', 'k'))}")
+    if "product_id" not in fields:
+        raise BadRequest("product_id", "missing; name the product to which others are compared")
+    product = read_id(fields["product_id"], "product_id")
+    if product not in products:
+        raise BadRequest("product_id", f"no product of this bundle; {nearest(product, products)}", 404)
+    return product, _count(fields, MOST_ALIKE)
+
+
+def _count(fields: Mapping[str, Any], most: int) -> int:
+    k = fields.get("k", DEFAULT_K)
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= most:
+        said = "out of range" if type(k) is int else kind_of(k)
+        raise BadRequest("k", f"{said}; k is an integer from 1 to {most}")
+    return k
+
+
+def _who(fields: Mapping[str, Any], valid: Sequence[str]) -> Who:
+    for name in fields:
+        if name not in valid:
+            raise BadRequest(name[:MAX_ID], f"unknown field; {nearest(name, valid)}")
     if ("customer_id" in fields) == ("customer" in fields):
         given = "both are given" if "customer" in fields else "neither is given"
         right = "give exactly one of customer_id (a customer of the lake) and customer (their own data)"
         raise BadRequest("customer_id", f"{given}; {right}")
-    customer = fields.get("customer")
+    customer, events = fields.get("customer"), fields.get("events")
+    if "events" in fields and "customer_id" not in fields:
+        raise BadRequest("events", "beside customer; put the rows into the customer's own tables")
+    if "events" in fields and not (isinstance(events, dict) and events):
+        raise BadRequest("events", f"{kind_of(events)}; it must be an object: table name → list of rows")
     if "customer" in fields and not isinstance(customer, dict):
         raise BadRequest("customer", f"{kind_of(customer)}; it must be an object: table name → list of rows")
-    return Who(read_id(fields["customer_id"], "customer_id") if "customer_id" in fields else None, customer)
+    known = read_id(fields["customer_id"], "customer_id") if "customer_id" in fields else None
+    return Who(known, customer, events=events)
 
 
 def read_id(value: object, field: str) -> str:

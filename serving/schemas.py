@@ -1,6 +1,6 @@
 """The shapes of questions and answers, as the OpenAPI document shows them; hot paths read and write plain JSON."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -70,6 +70,21 @@ class AskChurn(Who):
 
     reasons: int = Field(3, ge=0, le=10)
     """How many reasons to give."""
+
+
+class AskLike(Who):
+    """Who is like this customer?"""
+
+    k: int = Field(10, ge=1, le=100)
+    """How many customers."""
+
+
+class AskLikeProduct(Shape):
+    """What is like this product?"""
+
+    product_id: str = Field(min_length=1, max_length=256)
+    k: int = Field(10, ge=1, le=100)
+    """How many products, at most."""
 
 
 class Answer(Shape):
@@ -178,6 +193,94 @@ class ChurnAnswers(Answer):
     """How likely several customers are to leave."""
 
     answers: list[Leaving]
+
+
+class Decided(Placed):
+    """Everything that the bundle says of one customer, seen once; what it does not tell is left out."""
+
+    items: list[Item] | None = None
+    removed: list[Removed] | None = None
+    churn: "DecidedChurn | None" = None
+
+
+class DecidedChurn(Shape):
+    """How likely the customer is to leave."""
+
+    standing: str
+    horizon_months: int
+    probability: float | None
+    tier: str | None
+    act: bool
+    survival: dict[str, float] | None = None
+
+
+class DecideAnswer(Answer, Decided):
+    """Everything about one customer."""
+
+
+class DecideAnswers(Answer):
+    """Everything about several customers."""
+
+    answers: list[Decided]
+
+
+class Embedded(Shape):
+    """A customer as a vector."""
+
+    customer_id: str
+    of: Literal["embedding", "recommender"]
+    """Which part of the bundle made it; vectors of two bundles cannot be compared."""
+    vector: list[float]
+
+
+class EmbedAnswer(Answer, Embedded):
+    """One customer as a vector."""
+
+
+class EmbedAnswers(Answer):
+    """Several customers as vectors."""
+
+    answers: list[Embedded]
+
+
+class LikeProduct(Shape):
+    """A product that is like another."""
+
+    rank: int
+    product_id: str
+    cosine: float
+
+
+class LikeProducts(Answer):
+    """The products most like one, the likest first."""
+
+    product_id: str
+    items: list[LikeProduct]
+
+
+class LikeCustomer(Shape):
+    """A customer who is like another."""
+
+    rank: int
+    customer_id: str
+    cosine: float
+
+
+class Alike(Shape):
+    """The customers most like one, the likest first."""
+
+    customer_id: str
+    items: list[LikeCustomer]
+
+
+class LikeAnswer(Answer, Alike):
+    """Who is like one customer."""
+
+
+class LikeAnswers(Answer):
+    """Who is like each of several customers."""
+
+    answers: list[Alike]
 
 
 class Problem(Shape):

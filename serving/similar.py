@@ -26,7 +26,7 @@ def similar_products(recommender: Recommender, product_id: str, k: int) -> pl.Da
         raise DataError(f"{product_id}: no product of bundle {recommender.bundle.bundle_id}")
     place = products.index(product_id)
     cosine = (recommender.directions * recommender.directions[place]).sum(axis=1)
-    return _nearest(products, cosine, k, but=product_id, name="product_id")
+    return nearest(products, cosine, k, but=product_id, name="product_id")
 
 
 def similar_customers(
@@ -55,7 +55,7 @@ def similar_customers(
             if ids.is_empty():
                 continue
             cosine = (directions(part, ids.to_list()) * asked).sum(axis=1)
-            found = _nearest(ids.to_list(), cosine, k, but=customer_id, name="customer_id")
+            found = nearest(ids.to_list(), cosine, k, but=customer_id, name="customer_id")
             both = found if best is None else pl.concat([best, found])
             best = both.sort(["cosine", "customer_id"], descending=[True, False]).head(k)
         progress(bucket + 1, lake.buckets, "buckets")
@@ -73,7 +73,8 @@ def _vectors_of(bundle: Bundle) -> Callable[[pl.DataFrame], np.ndarray]:
     return lambda rows: ranked.vectors_from_rows(rows)[:, : ranked.directions.shape[1]]
 
 
-def _nearest(ids: Sequence[str], cosine: np.ndarray, k: int, *, but: str, name: str) -> pl.DataFrame:
+def nearest(ids: Sequence[str], cosine: np.ndarray, k: int, *, but: str, name: str) -> pl.DataFrame:
+    """`rank`, an id called `name`, `cosine`: the k largest of float32 [N], but for one id; ties by id."""
     frame = pl.DataFrame({name: ids, "cosine": cosine}, schema={name: pl.String, "cosine": pl.Float32})
     best = frame.filter(pl.col(name) != but).sort(["cosine", name], descending=[True, False]).head(k)
     return best.select(pl.int_range(1, pl.len() + 1, dtype=pl.Int32).alias("rank"), name, "cosine")

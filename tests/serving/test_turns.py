@@ -15,6 +15,14 @@ class Clock:
         return self.now
 
 
+class Passing(Clock):
+    """Each look at it takes longer than a short wait."""
+
+    def __call__(self) -> float:
+        self.now += SHORT * 2
+        return self.now
+
+
 def test_answers_come_back_errors_are_raised_and_a_context_is_kept() -> None:
     async def ask() -> None:
         found = Turns("test")
@@ -61,11 +69,10 @@ def test_while_waits_stay_long_fewer_may_wait_until_one_is_short_again() -> None
 
 def test_under_overload_only_few_are_accepted() -> None:
     async def ask() -> int:
-        found, gate = Turns("test"), threading.Event()
+        found, gate = Turns("test", clock=Passing()), threading.Event()
         found.overloaded = True
         asked = [asyncio.ensure_future(found.run(gate.wait, 30)) for _ in range(FEW + 5)]
         await asyncio.sleep(0)
-        found.overloaded = True
         gate.set()
         answers = await asyncio.gather(*asked, return_exceptions=True)
         return sum(not isinstance(answer, Overloaded) for answer in answers)
