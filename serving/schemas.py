@@ -155,7 +155,8 @@ class Leaving(Shape):
     customer_id: str
     standing: str
     """customer, left or joins_later."""
-    horizon_months: int
+    horizon_months: int | None
+    """Within how many months; null where leaving is a label of the bank's."""
     probability: float | None
     tier: str | None
     act: bool
@@ -207,7 +208,8 @@ class DecidedChurn(Shape):
     """How likely the customer is to leave."""
 
     standing: str
-    horizon_months: int
+    horizon_months: int | None
+    """Within how many months; null where leaving is a label of the bank's."""
     probability: float | None
     tier: str | None
     act: bool

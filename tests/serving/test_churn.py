@@ -220,10 +220,16 @@ def test_over_http(leaving_bank: SmallBank, tmp_path: Path) -> None:
     expected = ask(Answers.open(leaving_bank.bundle, leaving_bank.lake, None), customer_id="C00007")
     with serving(leaving_bank.bundle, "--lake", str(leaving_bank.lake), folder=tmp_path) as server:
         found = server.post("churn", {"customer_id": "C00007"})
-        assert (found.status_code, found.json()) == (200, expected)
+        told = found.json()
+        assert (found.status_code, told.pop("request_id")) == (200, found.headers["x-request-id"])
+        assert told == expected
+        ChurnAnswer.model_validate(found.json())
+        whole = server.post("decide", {"customer_id": "C00007"}).json()
+        left_out = ("customer_id", "bundle_id", "reasons")
+        assert whole["churn"] == {name: value for name, value in expected.items() if name not in left_out}
         assert server.post("churn", {"customer_id": "nobody"}).status_code == 404
         assert server.post("recommend", {"customer_id": "C00007"}).status_code == 404
-        assert server.post("churn", b"{").status_code == 422
+        assert server.post("churn", b"{").status_code == 400
         log = server.log.read_text()
     assert "/churn" in log and "C00007" not in log
 
