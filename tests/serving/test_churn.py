@@ -19,6 +19,7 @@ from serving.answers import Answers
 from serving.churn import COLUMNS, score_churn
 from serving.report import print_report
 from serving.request import BadRequest, Who
+from serving.schemas import ChurnAnswer
 from tests.churn.customers import customers, leaving_config, write_lake
 from tests.churn.test_leaving import bank
 from tests.conftest import SmallBank, called
