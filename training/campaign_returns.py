@@ -24,8 +24,10 @@ def earned(
     unpriced = money.filter(~pl.col("is_control") & pl.col("cost").is_null()).height
     if unpriced:
         return None, f"the cost of {unpriced:,} contacted customers is missing; give --costs FILE", []
-    if money["margin"].null_count() or not (money["margin"] != 0).any():
-        return None, "no revenue is known; give conversion_value in --costs FILE", []
+    if not (money["outcome"] > 0).any():
+        return None, "nobody converted, so that nothing came back", []
+    if missing := money["margin"].null_count():
+        return None, f"the revenue of {missing:,} converters is missing; give conversion_value in --costs FILE", []
     notes = (
         [] if has_ledger else ["costs are those of the contacts alone; give --costs FILE for fixed costs and rewards"]
     )

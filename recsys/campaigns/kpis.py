@@ -39,6 +39,8 @@ def _number(name: str) -> pl.Expr:
 _ONE = pl.lit(1.0)
 _MADE = pl.col("contacted")
 _BOUGHT = (pl.col("outcome") > 0).cast(pl.Float64)
+_EARNED = pl.coalesce(_number("revenue"), pl.when(pl.col("outcome") <= 0).then(0.0))
+"""Null for a conversion of which nobody knows what it brought."""
 _CONTACTED = "contacted customers"
 
 
@@ -88,7 +90,7 @@ KPIS: tuple[Kpi, ...] = (
     Kpi("pressure", "Contact pressure", "earlier contacts of all campaigns, halved every 30 days", "contacted",
         _CONTACTED, "ratio", _of(_MADE, _number("pressure")), _ONE),
     Kpi("revenue_per_customer", "Revenue per contacted customer", "revenue", "contacted", _CONTACTED, "money",
-        _of(_MADE & pl.col("outcome").is_not_null(), _number("revenue").fill_null(0.0)), _ONE),
+        _of(_MADE, _EARNED), _ONE),
     Kpi("customer_value", "Revenue per converter", "revenue", "contacted and converted", _CONTACTED, "money",
         _of(_MADE & (pl.col("outcome") > 0), _number("revenue")), _ONE),
     Kpi("cost_per_contact", "Cost per contact", "cost", "contacts made", f"{_CONTACTED} with a known cost", "money",
@@ -100,7 +102,7 @@ KPIS: tuple[Kpi, ...] = (
     Kpi("cost_per_conversion", "Cost per conversion", "cost", "contacted and converted", f"{_CONTACTED}; counts those "
         "who would have converted anyway", "price", _of(_MADE, _number("cost")), _BOUGHT),
     Kpi("roas", "Revenue per cost", "revenue", "cost", f"{_CONTACTED}; counts what would have come anyway", "ratio",
-        _of(_MADE & pl.col("outcome").is_not_null(), _number("revenue").fill_null(0.0)), _number("cost")),
+        _of(_MADE, _EARNED), _number("cost")),
 )  # fmt: skip
 """In the order of the funnel. `is_control`, `cost` and the columns of a unit must be there."""
 

@@ -108,7 +108,7 @@ def _each(made: pl.DataFrame, outcome: tuple[str, str]) -> pl.DataFrame:
     unknown = (reached & pl.col("cost").is_null()).any()
     answered = reached & pl.col("clicked").is_not_null()
     own = [] if outcome[0] != "contacts" else [_any(outcome[1]).cast(pl.Float64).alias("outcome")]
-    own += [] if outcome[0] != "contacts" else [pl.col("revenue").sum().cast(pl.Float64)]
+    own += [] if outcome[0] != "contacts" else [_sum(pl.col("revenue")).alias("revenue")]
     return made.group_by(_BY, maintain_order=True).agg(
         pl.col("arm").first(),
         pl.col("arm").n_unique().cast(pl.Int64).alias("arms"),
@@ -129,6 +129,11 @@ def _any(name: str) -> pl.Expr:
     return pl.when(pl.col(name).is_not_null().any()).then(pl.col(name).any())
 
 
+def _sum(amounts: pl.Expr) -> pl.Expr:
+    """The sum of what is known; null where nothing is."""
+    return pl.when(amounts.is_not_null().any()).then(amounts.sum().cast(pl.Float64))
+
+
 def _outcomes(
     seen: pl.DataFrame, tables: Mapping[str, pl.DataFrame], outcome: tuple[str, str], product: str | None, days: int
 ) -> pl.DataFrame:
@@ -140,9 +145,9 @@ def _outcomes(
     counted = near.group_by("customer_id").agg(
         late.any().cast(pl.Float64).alias("outcome"),
         (~late).sum().cast(pl.Int64).alias("early"),
-        pl.col("revenue").filter(late).sum().cast(pl.Float64).alias("revenue"),
+        _sum(pl.col("revenue").filter(late)).alias("revenue"),
     )
-    nobody = pl.col("outcome", "revenue").fill_null(0.0), pl.col("early").fill_null(0)
+    nobody = pl.col("outcome").fill_null(0.0), pl.col("early").fill_null(0)
     return seen.select("customer_id").join(counted, on="customer_id", how="left").with_columns(*nobody)
 
 

@@ -74,6 +74,7 @@ def test_a_customer_contacted_twice_is_one_unit() -> None:
 def test_a_window_that_is_not_over_tells_nothing_yet() -> None:
     made = tables([contact("1", "a", 100), contact("2", "b", 0)], [("a", "card", "acquired", 101)])
     found = by_customer(units_of(made, "K", OUTCOME, 30, UNTIL))
+    assert found["b"]["revenue"] is None, "nobody knows what an acquisition brought"
     assert found["a"]["open_window"] and found["a"]["outcome"] is None
     assert not found["b"]["open_window"] and found["b"]["outcome"] == 0.0
 
