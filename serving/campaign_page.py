@@ -116,7 +116,13 @@ def _assumed(content: Mapping[str, Any]) -> str:
             escape(channel["lift"]["source"]),
         ]
         for channel in content["plan"]["channels"]
+        if channel["lift"]
     ]
+    if content["plan"]["effect"] == "uplift":
+        return (
+            "<p>A contact's gain: margin × (effect, less caution) − costs − fatigue. The effects are what the bundle's "
+            "part uplift has learned from contacts that chance drew (recsys uplift report).</p>"
+        )
     said = (
         "<p>A contact's gain: margin × (chance to acquire × lift of the channel × factor of the level, less caution) − "
         "costs − fatigue. The chance comes from the bundle; the lifts are the plan's.</p>"

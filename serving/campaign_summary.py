@@ -107,7 +107,7 @@ def _notes(job: Job, content: dict[str, Any]) -> list[str]:
         said.append("The budget is 0: only what costs nothing can be done.")
     if not content["contacts"] and plan.budget != 0:
         said.append("Nobody is contacted: no allowed contact is expected to bring more than it costs and takes.")
-    if any(channel.lift.origin != "measured" for channel in plan.channels):
+    if plan.effect == "lift" and any(c.lift and c.lift.origin != "measured" for c in plan.channels):
         said.append(
             "The lifts have not been measured on this bank's customers. Gains are what follows if they are right; the "
             "hold-out of this plan measures them (recsys campaign measure)."

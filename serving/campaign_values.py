@@ -11,6 +11,7 @@ import polars as pl
 from recsys.bundle import Adoption, Bundle, Recommender
 from recsys.bundle.segmentation import PART as SEGMENTS
 from recsys.bundle.segmentation import Segmentation, segmentation_of
+from recsys.bundle.uplift import uplift_of
 from recsys.campaigns.allocation import Part
 from recsys.campaigns.contact_history import history
 from recsys.campaigns.offers import Offers
@@ -48,22 +49,22 @@ class Valuation:
         """BundleError without a part that tells chances to acquire; ConfigError for what the bundle does not know."""
         self.plan, self.offers = plan, Offers(plan)
         self.recommender = Recommender(bundle, threads)
-        adoption = Adoption.of(bundle, threads)
-        if adoption is None:
+        self.uplift = uplift_of(bundle, threads) if plan.effect == "uplift" else None
+        self.adoption = Adoption.of(bundle, threads)
+        if self.adoption is None and self.uplift is None:
             raise BundleError(
                 f"{bundle.path}: has no part adoption, so the chance to acquire a product is not known; train with a "
-                "section adoption"
+                "section adoption, or plan by effect: uplift"
             )
-        self.adoption = adoption
         unknown = sorted({p.product for p in plan.products} - set(self.recommender.products))
         if unknown:
             raise ConfigError(f"products: {', '.join(unknown)}: not products of bundle {bundle.bundle_id}")
         self.columns = np.array([self.recommender.products.index(p.product) for p in plan.products])
-        self.horizon = self._horizon(plan.horizon_months)
+        self.horizon = 0 if self.adoption is None else self._horizon(self.adoption, plan.horizon_months)
         self.segmentation = self._segments(bundle, threads)
 
-    def _horizon(self, months: int | None) -> int:
-        known = self.adoption.horizons_months
+    def _horizon(self, adoption: Adoption, months: int | None) -> int:
+        known = adoption.horizons_months
         if months is not None and months not in known:
             raise ConfigError(f"horizon_months: {months}, the bundle knows {', '.join(map(str, known))}")
         return 0 if months is None else list(known).index(months)
@@ -90,16 +91,24 @@ class Valuation:
             none = np.zeros(0, dtype=np.int64)
             return Bucket(ids, Part(empty, self._kept(empty), self._kept_group(none), none), none.astype(np.int8))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
-        index = np.broadcast_to(self.columns, (count, len(self.columns))).copy()
-        chance = self.adoption.probabilities(self.adoption.vectors_from_rows(rows), index)[:, :, self.horizon].T
         past = history(tables.get("contacts"), ids, self.plan, day)
         allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left)
-        baseline = np.asarray(chance, dtype=np.float64)
-        effect, se = self.offers.assumed_effect(baseline)
+        baseline, effect, se = self._effects(rows)
         values = self.offers.values(baseline, effect, se, past.pressure, allowed)
         costs = self._kept(self.offers.costs(baseline, effect))
         group = self._kept_group(self._groups(tables, ids, day))
         return Bucket(ids, Part(values, costs, group, past.left), blocked)
+
+    def _effects(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Chance without contact, what a contact adds, and its standard error, float64 [K, N]."""
+        if self.uplift is not None:
+            told = self.uplift.expected(rows, self.offers.table.select("product_id", "channel", "level"))
+            baseline, effect, se = (np.ascontiguousarray(one.T, dtype=np.float64) for one in told)
+            return baseline, effect, se
+        assert self.adoption is not None
+        index = np.broadcast_to(self.columns, (rows.height, len(self.columns))).copy()
+        chance = self.adoption.probabilities(self.adoption.vectors_from_rows(rows), index)[:, :, self.horizon]
+        return self.offers.assumed_effect(np.asarray(chance.T, dtype=np.float64))
 
     def _kept(self, costs: np.ndarray) -> np.ndarray | None:
         return costs if self.offers.personal else None

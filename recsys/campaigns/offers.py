@@ -53,18 +53,20 @@ class Offers:
         """float64 [K]."""
         return np.array([self.plan.products[p].reward for p in self.index[:, 0]], dtype=np.float64)
 
-    def assumed_effect(self, baseline: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Effect and its standard error, float64 [K, N], of the plan's lifts on chances without contact [P, N]."""
+    def assumed_effect(self, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Chance without contact, effect and standard error, float64 [K, N], of the plan's lifts on chances [P, N]."""
         plan = self.plan
-        chance = baseline[self.index[:, 0]].astype(np.float64)
+        baseline = chance[self.index[:, 0]].astype(np.float64)
         factor = np.array([plan.levels[v].factor for v in self.index[:, 2]])[:, None]
-        lift = np.array([plan.channels[c].lift.value for c in self.index[:, 1]])[:, None]
-        error = np.array([plan.channels[c].lift.se for c in self.index[:, 1]])[:, None]
-        return np.clip(chance * lift * factor, -chance, 1 - chance), chance * error * factor
+        lifts = [plan.channels[c].lift for c in self.index[:, 1]]
+        lift = np.array([one.value if one else 0.0 for one in lifts])[:, None]
+        error = np.array([one.se if one else 0.0 for one in lifts])[:, None]
+        effect = np.clip(baseline * lift * factor, -baseline, 1 - baseline)
+        return baseline, effect, baseline * error * factor
 
     def costs(self, baseline: np.ndarray, effect: np.ndarray) -> np.ndarray:
         """float32 [K, N]: a contact, its level, and the reward of all who are expected to convert."""
-        chance = np.clip(baseline[self.index[:, 0]] + effect, 0, 1)
+        chance = np.clip(baseline + effect, 0, 1)
         fixed = self.table["cost"].to_numpy()[:, None]
         return np.asarray(fixed + self.reward[:, None] * chance, dtype=np.float32)
 

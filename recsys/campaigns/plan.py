@@ -48,8 +48,8 @@ class Channel(_Model):
     """Of one contact, in minor units."""
     capacity: int | None = Field(default=None, ge=0)
     """The most contacts through it."""
-    lift: Lift
-    """What a contact through it does, where the bundle has no measured uplift."""
+    lift: Lift | None = None
+    """What a contact through it does; needed unless `effect` is uplift."""
     consent: bool = True
     """Whether it needs the customer's consent."""
     cooling_off_days: int = Field(default=0, ge=0)
@@ -110,6 +110,9 @@ class CampaignPlan(_Model):
     caps: Caps = Caps()
     purpose: str = Field(default="marketing", min_length=1)
     """The purpose of the table consents that covers these contacts."""
+    effect: Literal["lift", "uplift"] = "lift"
+    """lift: the bundle's chance to acquire × the channels' lifts. uplift: what the bundle's part uplift has learned of
+    each action from contacts drawn by chance."""
     horizon_months: int | None = Field(default=None, ge=1)
     """Of the chance to acquire; None for the bundle's first."""
     caution: float = Field(default=0.0, ge=0, le=5)
@@ -137,6 +140,9 @@ class CampaignPlan(_Model):
                 raise ValueError(
                     f"products: {one.product}: a minimum of {one.minimum} contacts and a stock for {one.stock}"
                 )
+        without = [channel.channel for channel in self.channels if channel.lift is None]
+        if self.effect == "lift" and without:
+            raise ValueError(f"channels: {', '.join(without)}: no lift; state one, or plan by effect: uplift")
         if not self.levels:
             raise ValueError("levels: name one at least, or leave it out")
         return self

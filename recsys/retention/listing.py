@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.retention.choice import NONE, Choice, choose
+from recsys.retention.choice import NONE, Capacity, Choice, within
 from recsys.retention.measurement import held_out
 from recsys.retention.plan import RetentionPlan
 
@@ -54,11 +54,12 @@ def draw_up(customers: pl.DataFrame, allowed: np.ndarray, plan: RetentionPlan, b
     """The list for customers with `customer_id`, `tier`, `probability` of leaving and `at_stake` (minor units).
 
     `allowed` bool [N, K]: who may be contacted by which action. Each customer gets at most one action, only one with
-    an expected gain, and all of them together cost at most `budget` (minor units). A random share is held out.
+    an expected gain; all of them together cost at most `budget` (minor units) and keep the channels' capacities. A
+    random share is held out.
     """
     gain, cost = gains(customers, plan)
     out = held_out(customers["customer_id"], plan.holdout, plan.seed)
-    choice = choose(gain, cost, allowed, budget, out)
+    choice = within(gain, cost, allowed, budget, out, _capacities(plan))
     rows = np.flatnonzero(choice.action != NONE)
     action = choice.action[rows]
     chosen = [plan.actions[k] for k in action]
@@ -79,3 +80,10 @@ def draw_up(customers: pl.DataFrame, allowed: np.ndarray, plan: RetentionPlan, b
     )
     found = found.sort("expected_gain", "customer_id", descending=[True, False]).with_row_index("rank", offset=1)
     return Drawn(found.select(pl.col(name).cast(dtype) for name, dtype in LIST.items()), choice, budget)
+
+
+def _capacities(plan: RetentionPlan) -> list[Capacity]:
+    return [
+        Capacity(f"capacity of {channel}", np.array([action.channel == channel for action in plan.actions]), most)
+        for channel, most in plan.capacities.items()
+    ]

@@ -61,6 +61,8 @@ class RetentionPlan(BaseModel):
 
     actions: tuple[Action, ...] = Field(min_length=1)
     """At most one of them is done to a customer."""
+    capacities: dict[str, int] = {}
+    """The most contacts through a channel, by its name; those held out do not count."""
     holdout: float = Field(default=0.05, ge=0, le=0.5)
     """The share of those on the list, drawn at random, with whom nothing is done, to measure the effect."""
     seed: int = Field(default=0, ge=0)
@@ -75,4 +77,8 @@ class RetentionPlan(BaseModel):
         names = [action.name for action in self.actions]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"actions: {', '.join(twice)} stands twice")
+        if unknown := sorted(set(self.capacities) - {str(action.channel) for action in self.actions}):
+            raise ValueError(f"capacities: {', '.join(unknown)}: no action's channel")
+        if below := sorted(name for name, most in self.capacities.items() if most < 0):
+            raise ValueError(f"capacities: {', '.join(below)}: below 0")
         return self

@@ -138,6 +138,29 @@ def test_explorers_are_drawn_within_the_limits(small_bank: SmallBank, tmp_path: 
     assert (rows.filter(pl.col("action").is_not_null())["channel"] == "phone").sum() <= 40
 
 
+def test_learned_effects_take_the_place_of_stated_lifts(
+    small_bank: SmallBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Learned:
+        """Only the card by email adds anything, and it adds the same with everyone."""
+
+        def expected(self, rows: pl.DataFrame, actions: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            adds = ((actions["product_id"] == "credit_card") & (actions["channel"] == "email")).to_numpy()
+            effect = np.tile(np.where(adds, 0.1, -0.05).astype(np.float32), (rows.height, 1))
+            return np.full_like(effect, 0.2), effect, np.zeros_like(effect)
+
+    monkeypatch.setattr("serving.campaign_values.uplift_of", lambda bundle, threads: Learned())
+    channels = [{"channel": "email", "cost": 4}, {"channel": "phone", "cost": 400}]
+    products = [{"product": "credit_card", "margin": 9000}, {"product": "easy_saver", "margin": 9000}]
+    file = changed(tmp_path, effect="uplift", channels=channels, products=products, holdout=0)
+    out = tmp_path / "out"
+    called("campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(out))
+    contacts = pl.read_parquet(out / "bucket=*.parquet").filter(pl.col("action").is_not_null())
+    assert contacts.height > 20
+    assert contacts["action"].unique().to_list() == ["credit_card/email/standard"]
+    assert contacts["expected_gain"].max() == pytest.approx(0.1 * 9000 - 4, rel=1e-5)
+
+
 def test_no_budget_is_said(small_bank: SmallBank, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     products = [{"product": "easy_saver", "margin": 3000}]
     file = changed(tmp_path, budget=0, products=products)
@@ -149,6 +172,8 @@ def test_no_budget_is_said(small_bank: SmallBank, tmp_path: Path, capsys: pytest
     ("fields", "said"),
     [
         ({"products": [{"product": "gold_bar", "margin": 1}]}, "gold_bar: not products of bundle"),
+        ({"effect": "uplift"}, "does not say what a contact adds"),
+        ({"channels": [{"channel": "email", "cost": 4}]}, "email: no lift"),
         ({"horizon_months": 7}, "horizon_months: 7, the bundle knows"),
         ({"products": [{"product": "cash_isa", "margin": 1, "minimum": 299}]}, "cannot all hold"),
         ({"segment_budgets": {"by": "shoe_size", "amounts": {"44": 1}}}, "shoe_size"),
