@@ -98,6 +98,9 @@ def gather(lake: Lake, asked: Asked, progress: Progress) -> Gathered:
     if not found:
         raise DataError(f"{lake.path}: no contact of the campaigns asked for")
     rows = pl.concat(found).with_row_index("_row").sort("campaign_id", "customer_id")
+    silent = set(asked.campaigns) - {ALL} - set(rows["campaign_id"].unique().to_list())
+    if silent:
+        raise DataError(f"contacts: no row of the campaign {min(silent)}; nothing was logged of it")
     order = rows["_row"].to_numpy()
     rows = _segments(rows.drop("_row"), asked.segments)
     if definition is None:

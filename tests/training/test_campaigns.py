@@ -11,6 +11,7 @@ import pytest
 
 from recsys.__main__ import main
 from recsys.campaigns.ledger import CostLedger
+from recsys.errors import DataError
 from recsys.lake.catalog import import_catalog
 from recsys.lake.store import Attribute, Lake, LakeWriter
 from recsys.shipped import shipped
@@ -24,7 +25,8 @@ ATTRIBUTES = {
 }
 START = datetime(2024, 3, 1, 9)
 SIZE = 1_200
-CAMPAIGNS = ("works", "targeted", "all_treated", "unlogged", "nobody", "broken", "certain", "twice", "missing")
+ODD = ("all_treated", "unlogged", "nobody", "broken", "certain", "twice", "missing")
+CAMPAIGNS = ("works", "targeted", "three", *ODD)
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -32,25 +34,30 @@ def quiet(done: int, total: int, what: str) -> None:
 
 
 def planted() -> dict[str, pl.DataFrame]:
-    """The same customers in nine campaigns; a contact adds 0.15 in town B, 0.05 in town A; need drives buying."""
+    """The same customers in ten campaigns; a contact adds 0.15 in town B, 0.05 in town A; need drives buying."""
     rng = np.random.default_rng(0)
     need, town = rng.normal(size=SIZE), rng.integers(0, 2, SIZE)
     frames = []
     for name in CAMPAIGNS:
-        chance = np.clip(1 / (1 + np.exp(-1.5 * need)), 0.08, 0.92) if name == "targeted" else np.full(SIZE, 0.5)
+        chosen = np.clip(1 / (1 + np.exp(-1.5 * need)), 0.08, 0.92)
+        chance = chosen if name in ("targeted", "three") else np.full(SIZE, 0.5)
         treated = rng.random(SIZE) < chance
         base, gain = 0.12 + 0.35 * (need > 0), np.where(town == 1, 0.15, 0.05)
         bought = rng.random(SIZE) < base + gain * treated
         propensity: Any = np.where(treated, chance, 1 - chance)
+        arm = np.where(treated, "treated", "control")
+        if name == "three":
+            arm = np.where(treated, np.where(rng.random(SIZE) < 0.5, "call", "letter"), "control")
+            propensity = np.where(treated, chance / 2, 1 - chance)
         if name == "all_treated":
-            treated[:] = True
+            treated[:], arm[:] = True, "treated"
         if name == "unlogged":
             propensity = [None] * SIZE
         if name == "nobody":
             bought[:] = False
         if name == "certain":
             propensity = np.where(np.arange(SIZE) < 100, 1.0, propensity)
-            treated[:100] = True
+            treated[:100], arm[:100] = True, "treated"
         if name == "missing":
             propensity = pl.Series(propensity).set(pl.Series(np.arange(SIZE) < 20), None).to_list()
         frame = pl.DataFrame(
@@ -60,7 +67,7 @@ def planted() -> dict[str, pl.DataFrame]:
                 "campaign_id": name,
                 "at": [START + timedelta(hours=i % 9) for i in range(SIZE)],
                 "channel": "email",
-                "arm": np.where(treated, "treated", "control"),
+                "arm": arm,
                 "contacted": treated,
                 "propensity": propensity,
                 "cost": np.where(treated, 10, 0),
@@ -100,10 +107,10 @@ def planted() -> dict[str, pl.DataFrame]:
         "interactions": events.sample(900, seed=0),
         "campaigns": pl.DataFrame(
             {
-                "campaign_id": CAMPAIGNS,
+                "campaign_id": ["idle", *CAMPAIGNS],
                 "product_id": "card",
                 "starts": date(2024, 3, 1),
-                "ends": [date(2024, 3, 4)] * (len(CAMPAIGNS) - 1) + [date(2024, 12, 1)],
+                "ends": [date(2024, 3, 4)] * len(CAMPAIGNS) + [date(2024, 12, 1)],
                 "objective": "sale",
             }
         ),
@@ -153,6 +160,15 @@ def test_a_targeted_campaign_is_weighed(told: dict[str, dict[str, Any]]) -> None
     assert arm["plain"]["low"] > 0.10, "the plain difference misses it"
     assert all(e < n for e, n in zip(one["overlap"]["effective"], one["overlap"]["counts"], strict=True))
     assert one["roi"] is not None and one["segments"]
+
+
+def test_each_of_several_arms_is_weighed_against_the_control(told: dict[str, dict[str, Any]]) -> None:
+    one = told["three"]
+    assert [arm["arm"] for arm in one["arms"]] == ["call", "letter"] and one["status"] == "targeted"
+    for arm in one["arms"]:
+        assert arm["best"]["low"] < 0.10 < arm["best"]["high"] and arm["adjusted_p"] >= arm["p"]
+    margin = one["roi"]["margin"]
+    assert margin["low"] < 0.10 * 400 * sum(one["arms"][i]["customers"][0] for i in (0, 1)) < margin["high"]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +222,7 @@ def test_every_figure_and_the_page(content: dict[str, Any], lake: Lake, tmp_path
     for row in content["kpis"]:
         assert row["numerator"]["text"] and row["denominator"]["text"] and row["population"] and row["method"]
     data, page = write_report(content, tmp_path)
-    assert json.loads(data.read_text())["overview"].startswith("Of 9 campaigns")
+    assert json.loads(data.read_text())["overview"].startswith("Of 10 campaigns")
     text = page.read_text()
     assert text.index("It worked") < text.index("<svg") < text.index("Numerator"), "the verdict comes first"
     assert "http" not in text.replace("http://www.w3.org", "") and "src=" not in text
@@ -230,6 +246,11 @@ def test_an_outcome_before_the_contact_and_segments_of_files(lake: Lake, tmp_pat
 
 def test_a_forecast_without_skill_is_refused(content: dict[str, Any]) -> None:
     assert content["forecast"]["value"] is None and "10 are needed" in content["forecast"]["sentence"]
+
+
+def test_a_campaign_without_contacts_is_no_report(lake: Lake) -> None:
+    with pytest.raises(DataError, match="no row of the campaign idle"):
+        measure(lake, Asked(campaigns=("works", "idle")), None, quiet)
 
 
 def test_stated_chances_and_a_covariate(lake: Lake) -> None:
