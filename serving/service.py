@@ -17,6 +17,7 @@ from serving.guard import Guard
 from serving.keys import Keys
 from serving.logs import log_to_stderr
 from serving.metrics import forget_the_dead
+from serving.orphan import die_with_parent
 from serving.rate import Buckets
 from serving.registry import Registry
 from serving.served import Served
@@ -54,6 +55,7 @@ class Recommendations:
 
     def __init__(self) -> None:
         """Load and warm up; the worker takes its first request when this has returned."""
+        die_with_parent()
         served = Served.from_environment()
         answers = served.answers(served.chosen())
         answers.warm_up()

@@ -64,6 +64,8 @@ def test_the_wheel_holds_the_three_packages_and_the_shipped_files(wheel: Path) -
         files = {path.name for path in (ROOT / folder).glob("*.yaml")}
         assert files
         assert files <= {Path(name).name for name in names if name.startswith(f"recsys/_shipped/{shipped}/")}
+    forms = {str(path.relative_to(ROOT)) for path in (ROOT / "serving" / "store" / "migrations").rglob("*.py")}
+    assert len(forms) > 1 and forms <= set(names)
 
 
 def test_the_code_comes_from_the_wheel(environment: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from serving.store.event_rows import SILENT, frames_of, joined
 from serving.store.fold import fold
 from serving.store.loaded import Loaded, loaded_json
 from serving.store.migrate import form_of, migrate
-from serving.store.store import Store, day_text
+from serving.store.store import Store, day_text, replaced
 
 CHUNK = 200
 """Customers written in one transaction: events that come in meanwhile wait for no more than these."""
@@ -162,8 +162,9 @@ class _Loading:
         accounts = _accounts(tables)
         for chunk in _chunks(ids, CHUNK):
             with self.store.writes() as connection:
-                now = self._customers(connection, chunk)
-                put(connection, schema.stored_rows, [_rows_of(i, rows) for i in chunk])
+                blobs = {i: _rows_of(i, rows) for i in chunk}
+                now = self._customers(connection, blobs)
+                put(connection, schema.stored_rows, [{"customer_id": i, "rows": blob} for i, blob in blobs.items()])
                 mine = schema.holders.c.customer_id.in_(chunk)
                 connection.execute(sa.delete(schema.holders).where(mine))
                 held = [{"account_id": account, "customer_id": i} for i in chunk for account in accounts.get(i, ())]
@@ -206,22 +207,25 @@ class _Loading:
                 events += map(tuple, connection.execute(wanted.where(schema.events.c.account_id.in_(chunk))).all())
         return versions, events
 
-    def _customers(self, connection: sa.Connection, chunk: Sequence[str]) -> dict[str, tuple[int | None, int]]:
-        """Each customer's version before and after: another one, since their rows are."""
+    def _customers(self, connection: sa.Connection, blobs: Mapping[str, bytes]) -> dict[str, tuple[int | None, int]]:
+        """Each customer's version before and after: another one if their rows are others."""
+        chunk = list(blobs)
         who = schema.customers.c.customer_id.in_(chunk)
         asked = sa.select(schema.customers.c.customer_id, schema.customers.c.version).where(who)
         found = connection.execute(asked.order_by("customer_id").with_for_update())
         before = {customer_id: version for customer_id, version in found}
+        had = sa.select(schema.stored_rows).where(schema.stored_rows.c.customer_id.in_(chunk))
+        same = {customer_id for customer_id, blob in connection.execute(had) if blob == blobs[customer_id]}
         # The first version is drawn, so that what a worker kept of someone who was erased is never taken for the new.
-        after = {i: before[i] + 1 if i in before else secrets.randbits(60) for i in chunk}
+        after = {i: before[i] + (i not in same) if i in before else secrets.randbits(60) for i in chunk}
         rows = [{"customer_id": i, "version": after[i], "lake": self.identity} for i in chunk]
         put(connection, schema.customers, rows)
         return {i: (before.get(i), after[i]) for i in chunk}
 
     def _keep(self, connection: sa.Connection, chunk: Sequence[str], found: Mapping[str, tuple[int, Any]]) -> None:
         day = day_text(self.day)
-        old = schema.seen.c.customer_id.in_(chunk) & (schema.seen.c.bundle_id == self.bundle_id)
-        connection.execute(sa.delete(schema.seen).where(old, schema.seen.c.day <= day))
+        old = schema.seen.c.customer_id.in_(chunk), replaced(self.bundle_id, self.day)
+        connection.execute(sa.delete(schema.seen).where(*old))
         same = {"bundle_id": self.bundle_id, "day": day}
         rows = [
             {"customer_id": i, "version": version, **same, **vars(stored(seen))} for i, (version, seen) in found.items()
@@ -260,9 +264,8 @@ def by_customer(tables: Mapping[str, pl.DataFrame]) -> dict[str, dict[str, pl.Da
     return found
 
 
-def _rows_of(customer_id: str, rows: Mapping[str, Mapping[str, pl.DataFrame]]) -> dict[str, Any]:
-    own = {name: parts[customer_id] for name, parts in rows.items() if customer_id in parts}
-    return {"customer_id": customer_id, "rows": packed(own)}
+def _rows_of(customer_id: str, rows: Mapping[str, Mapping[str, pl.DataFrame]]) -> bytes:
+    return packed({name: parts[customer_id] for name, parts in rows.items() if customer_id in parts})
 
 
 def _accounts(tables: Mapping[str, pl.DataFrame]) -> dict[str, list[str]]:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
@@ -175,13 +175,13 @@ class Store:
         Not durable, and given up where another process is writing: it can be computed again.
         """
         row = {"customer_id": customer_id, "bundle_id": bundle_id, "day": day_text(day), "version": version}
-        where = (schema.seen.c.customer_id == customer_id) & (schema.seen.c.bundle_id == bundle_id)
+        mine = schema.seen.c.customer_id == customer_id
         now = sa.select(schema.customers.c.version).filter_by(customer_id=customer_id).with_for_update(read=True)
         try:
             with reaching(self.url), writing(self._quick).begin() as connection:
                 if connection.execute(now).scalar() != version:
                     return False
-                connection.execute(sa.delete(schema.seen).where(where, schema.seen.c.day <= row["day"]))
+                connection.execute(sa.delete(schema.seen).where(mine, replaced(bundle_id, day)))
                 connection.execute(sa.insert(schema.seen).values(**row, **vars(found)))
         except StoreDown:
             return False
@@ -215,6 +215,14 @@ class Store:
         wanted = sa.select(schema.customers.c.customer_id).where(schema.customers.c.customer_id.in_(list(ids)))
         with self.reads() as connection:
             return set(connection.execute(wanted).scalars())
+
+
+def replaced(bundle_id: str, day: date | None) -> sa.ColumnElement[bool]:
+    """What is stored of a bundle that an answer of this day takes the place of: that day's, and those long past."""
+    same = schema.seen.c.bundle_id == bundle_id
+    if day is None:
+        return same
+    return same & ((schema.seen.c.day == day_text(day)) | (schema.seen.c.day < day_text(day - timedelta(days=1))))
 
 
 def day_text(day: date | None) -> str:

@@ -112,9 +112,9 @@ def test_a_service_without_a_recommender_says_where_customers_are(card_bundle: P
         refused = server.post("recommend", {"customer_id": "C0004"})
         assert refused.status_code == 404 and refused.json()["field"] == "path"
         assert "no recommender; it answers POST /segment" in refused.json()["detail"]
-        assert server.post("segment", {"customer_id": "nobody"}).status_code == 404
+        assert server.post("segment", {"customer_id": "stranger"}).status_code == 404
         assert server.post("segments", {"customer_id": "C0004"}).status_code == 404
-    assert "nobody" not in server.log.read_text() and "C0004" not in server.log.read_text()
+    assert "stranger" not in server.log.read_text() and "C0004" not in server.log.read_text()
     assert "/segment" in server.log.read_text()
 
 
