@@ -46,8 +46,8 @@ class UpliftConfig(BaseModel):
     with the same probabilities for all: where no propensity was logged, the shares of the arms stand for it."""
     learners: tuple[Learner, ...] = LEARNERS
     """What is tried: s (one model), t (two), x (imputed effects), dr (doubly robust scores)."""
-    folds: int = Field(default=4, ge=2, le=20)
-    """Parts of the customers; what is said of one is learned from the others."""
+    folds: int = Field(default=4, ge=3, le=20)
+    """Parts of the customers, three or more; what is said of one is learned from the others."""
     bags: int = Field(default=8, ge=2, le=64)
     """Fits on halves of the customers, whose mean is the effect and whose spread its standard error; an even number."""
     examples: int = Field(default=60_000, ge=500)
