@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--bundle", help="internal: one run, as JSON")
     options = parser.parse_args()
-    lake = _lake(options)
+    lake = catalogue(options.work, options.customers, options.products, options.buckets)
     if options.bundle:
         print(json.dumps(_run(Bundle.load(options.bundle), lake, options.work / "scoring-files")))
         return
@@ -63,13 +63,12 @@ def main() -> None:
     write("scoring", "Scoring to files beside a bare MatMul and TopK", _text(results), results)
 
 
-def _lake(options: Any) -> Lake:
+def catalogue(work: Path, people: int, products: int, buckets: int) -> Lake:
     """A bank of random tastes: everyone acquires about 20 of the products, neighbours in the catalogue together."""
-    out = options.work / f"catalogue-{options.customers}-{options.products}-{options.buckets}"
+    out = work / f"catalogue-{people}-{products}-{buckets}"
     if (out / "lake.json").exists():
         return Lake.open(out)
     rng = np.random.default_rng(0)
-    people, products = options.customers, options.products
     taste = rng.integers(products, size=people)
     spread = np.abs(rng.normal(scale=products / 20, size=(people, EVENTS))).astype(int)
     chosen = (taste[:, None] + spread) % products
@@ -78,7 +77,7 @@ def _lake(options: Any) -> Lake:
     days = np.datetime64("2023-01-01") + rng.integers(730, size=people * EVENTS)
     out.parent.mkdir(parents=True, exist_ok=True)
     attributes = {"customers": [Attribute("income", "feature", "number")]}
-    with LakeWriter(out, buckets=options.buckets, source="catalogue", attributes=attributes) as writer:
+    with LakeWriter(out, buckets=buckets, source="catalogue", attributes=attributes) as writer:
         writer.append("products", pl.DataFrame({"product_id": names}))
         writer.append("customers", pl.DataFrame({"customer_id": ids, "income": rng.lognormal(10, 1, people)}))
         rows = {

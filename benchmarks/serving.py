@@ -1,0 +1,375 @@
+"""The service under load: beside an empty BentoML endpoint, at five times what it can do, through swaps of bundles."""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.http_load import Answer, arriving, asking, by_wrk, request
+from benchmarks.measure import ROOT, arguments, write
+from benchmarks.serving_parts import another, bank_of_products, empty, ours, whole_bank
+from benchmarks.serving_stages import stage_seconds
+from serving.deploy import deploy
+from serving.follower import workers
+from serving.registry import Registry
+from serving.registry_contents import Bounds
+from serving.score import score
+
+TOP = 10
+PAGE = ROOT / "benchmarks" / "serving.json"
+
+
+def main() -> None:
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), help="parts to run; all of them")
+    parser.add_argument("--customers", type=int, default=10_000, help="of the lake with 1,000 products")
+    parser.add_argument("--asked", type=int, default=500, help="customers that are asked about in turn")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--connections", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3, help="of recommend: each asks the empty endpoint, then ours")
+    parser.add_argument("--seconds", type=float, default=20, help="of one round, and of one phase of overload")
+    parser.add_argument("--swaps", type=int, default=50)
+    parser.add_argument("--requests", type=int, default=20_000, help="at least so many while bundles are swapped")
+    parser.add_argument("--soak", type=float, default=15, help="minutes")
+    options = parser.parse_args()
+    results = json.loads(PAGE.read_text()) if PAGE.exists() else {}
+    for name in options.only:
+        print(f"serving: {name}", file=sys.stderr, flush=True)
+        results[name] = {"load_before": os.getloadavg()[0], **PARTS[name][0](options)}
+        _write(results)
+
+
+def _write(results: dict[str, Any]) -> None:
+    shown = [f"## {title}\n\n{say(results[name])}" for name, (_, title, say) in PARTS.items() if name in results]
+    note = (
+        "Load generator and server share the machine. `/recommend` beside the empty endpoint and the soak are asked by "
+        "wrk 4 (one thread, closed loop); where times of arrival or the answers matter, by `benchmarks/http_load.py`. "
+        "Known customers, whose vectors are kept; one thread of ONNX Runtime in each worker."
+    )
+    write("serving", "The service under load", "\n\n".join([note, *shown]), results)
+
+
+def _bodies(options: argparse.Namespace, count: int | None = None) -> list[bytes]:
+    """Questions about the first customers of the lake with 1,000 products."""
+    asked = range(count or options.asked)
+    return [json.dumps({"customer_id": f"C{n:07d}", "k": TOP}).encode() for n in asked]
+
+
+def _recommend(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = bank_of_products(options.work, options.customers)
+    bodies = _bodies(options)
+    rounds: list[dict[str, Any]] = []
+    with empty(options.workers) as theirs, ours(str(bundle), "--lake", str(lake.path), workers=options.workers) as own:
+        for server in (theirs, own):  # every worker has every customer's vectors before it counts
+            by_wrk(server.url, "/recommend", bodies, max(5.0, options.seconds / 2), options.connections)
+        for _ in range(options.rounds):
+            found = {}
+            for name, server in (("empty", theirs), ("ours", own)):
+                found[name] = by_wrk(server.url, "/recommend", bodies, options.seconds, options.connections)
+                print(name, found[name], file=sys.stderr, flush=True)
+            rounds.append(found)
+        stages = stage_seconds(own.url, lambda: by_wrk(own.url, "/recommend", bodies, 5.0, options.connections))
+    return {"workers": options.workers, "connections": options.connections, "rounds": rounds, "stages": stages}
+
+
+def _say_recommend(found: dict[str, Any]) -> str:
+    def middle(name: str, of: Callable[[dict[str, Any]], float]) -> float:
+        return statistics.median(of(one[name]) for one in found["rounds"])
+
+    lines = ["| | requests/s | p50 | p99 | errors |", "|---|---|---|---|---|"]
+    for name, said in (("empty", "empty BentoML endpoint"), ("ours", "/recommend, 1,000 products")):
+        rate = middle(name, lambda one: one["requests"] / one["seconds"])
+        p50, p99 = middle(name, lambda one: one["p50"]), middle(name, lambda one: one["p99"])
+        errors = sum(one[name]["errors"] for one in found["rounds"])
+        lines.append(f"| {said} | {rate:,.0f} | {p50:.2f} ms | {p99:.2f} ms | {errors} |")
+    ratio = statistics.median(
+        one["ours"]["requests"] / one["ours"]["seconds"] / (one["empty"]["requests"] / one["empty"]["seconds"])
+        for one in found["rounds"]
+    )
+    more = statistics.median(one["ours"]["p50"] - one["empty"]["p50"] for one in found["rounds"])
+    tail = statistics.median(one["ours"]["p99"] / one["empty"]["p99"] for one in found["rounds"])
+    seconds = sum(one["ours"]["seconds"] for one in found["rounds"])
+    lines.append(
+        f"\n{found['workers']} workers, {found['connections']} connections, {len(found['rounds'])} alternating rounds, "
+        f"{seconds:.0f} s of ours; medians. Throughput {ratio:.2f} × (at least 0.8), p50 {more:+.2f} ms (at most 1.5), "
+        f"p99 {tail:.2f} × (at most 3).\n\n{_say_stages(found['stages'])}"
+    )
+    return "\n".join(lines)
+
+
+def _say_stages(stages: dict[str, Any]) -> str:
+    lines = ["Where the time of a request goes, by the service's own clock:", "", "| stage | mean |", "|---|---|"]
+    lines += [f"| {name} | {seconds * 1000:.2f} ms |" for name, seconds in stages.items()]
+    return "\n".join(lines)
+
+
+def _decide(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = whole_bank(options.work, 3000)
+    tables = lake.customers(lake.bucket(0)["customers"]["customer_id"].unique().sort().head(50).to_list())
+    day = lake.as_of
+    assert day is not None
+    customers = tables["customers"]["customer_id"].unique().sort().to_list()
+    fresh = [
+        {"event_id": f"fresh-{n}", "at": f"{day}T{8 + n // 4:02}:{n % 4 * 15:02}:00", "amount": -1000 - n}
+        for n in range(20)
+    ]
+    wires = [
+        request("/decide", json.dumps({"customer_id": name, "events": {"transactions": fresh}}).encode())
+        for name in customers
+    ]
+    seconds: list[float] = []
+    statuses: Counter[int] = Counter()
+    at = [0.0]
+
+    def check(number: int, status: int, body: bytes) -> None:
+        now = time.perf_counter()
+        if number >= len(wires):
+            seconds.append(now - at[0])
+        statuses[status] += 1
+        at[0] = time.perf_counter()
+
+    def load() -> None:
+        at[0] = time.perf_counter()
+        asyncio.run(asking(own.port, wires, 1, lambda number: number < 500, check))
+
+    after = str(np.datetime64(day) + 1)
+    with ours(str(bundle), "--lake", str(lake.path), "--as-of", after, workers=1) as own:
+        stages = stage_seconds(own.url, load)
+    found = np.percentile(seconds, [50, 99]) * 1000
+    return {"p50": found[0], "p99": found[1], "statuses": dict(statuses), "stages": stages}
+
+
+def _say_decide(found: dict[str, Any]) -> str:
+    return (
+        f"One caller, a known customer with 20 fresh transactions in the request, 450 questions: p50 "
+        f"{found['p50']:.1f} ms (at most 20), p99 {found['p99']:.1f} ms, "
+        f"statuses {found['statuses']}.\n\n{_say_stages(found['stages'])}"
+    )
+
+
+def _overload(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = bank_of_products(options.work, options.customers)
+    bodies = _bodies(options)
+    wires = [request("/recommend", body) for body in bodies]
+    with ours(str(bundle), "--lake", str(lake.path), workers=1) as own:
+        by_wrk(own.url, "/recommend", bodies, max(3.0, options.seconds / 4), 4)
+        answered: list[float] = []
+        until = time.perf_counter() + options.seconds / 2
+        asyncio.run(asking(own.port, wires, 8, lambda _: time.perf_counter() < until, lambda *_: answered.append(1.0)))
+        capacity = len(answered) / (options.seconds / 2)
+        phases = {}
+        for name, rate in (("normal", 0.5), ("overload", 5.0), ("after", 0.5)):
+            phases[name] = asyncio.run(arriving(own.port, wires, rate * capacity, options.seconds))
+    normal = _p99(phases["normal"])
+    told = {name: _told(answers, options.seconds) for name, answers in phases.items()}
+    return {"capacity": capacity, "recovered": _recovered(phases["after"], normal), "phases": told}
+
+
+def _accepted(answers: Sequence[Answer]) -> list[Answer]:
+    return [answer for answer in answers if answer.status == 200]
+
+
+def _p99(answers: Sequence[Answer]) -> float:
+    return float(np.percentile([answer.seconds for answer in _accepted(answers)] or [np.nan], 99))
+
+
+def _told(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
+    statuses = Counter(answer.status for answer in answers)
+    times = [answer.seconds * 1000 for answer in _accepted(answers)] or [float("nan")]
+    p50, p99 = np.percentile(times, [50, 99])
+    return {
+        "sent_per_second": len(answers) / seconds,
+        "accepted_per_second": statuses[200] / seconds,
+        "statuses": {str(status): count for status, count in sorted(statuses.items())},
+        "p50": float(p50),
+        "p99": float(p99),
+    }
+
+
+def _recovered(answers: Sequence[Answer], normal: float) -> float:
+    """Seconds after overload from which on every half second is whole: all accepted, p99 at most twice the normal."""
+    last = 0.0
+    for start in np.arange(0, max(answer.due for answer in answers), 0.5):
+        window = [answer for answer in answers if start <= answer.due < start + 0.5]
+        if window and (len(_accepted(window)) < len(window) or _p99(window) > 2 * normal):
+            last = float(start) + 0.5
+    return last
+
+
+def _say_overload(found: dict[str, Any]) -> str:
+    lines = ["| phase | sent/s | answered/s | p50 | p99 | statuses |", "|---|---|---|---|---|---|"]
+    for name, one in found["phases"].items():
+        lines.append(
+            f"| {name} | {one['sent_per_second']:,.0f} | {one['accepted_per_second']:,.0f} | {one['p50']:.1f} ms | "
+            f"{one['p99']:.1f} ms | {one['statuses']} |"
+        )
+    ratio = found["phases"]["overload"]["p99"] / found["phases"]["normal"]["p99"]
+    lines.append(
+        f"\nOne worker; capacity {found['capacity']:,.0f}/s as 8 callers in turn see it; half of that is normal, five "
+        f"times that overload. p99 of what was accepted {ratio:.2f} × normal (at most 2); whole again "
+        f"{found['recovered']:.1f} s after (at most 5). Status 0 is a broken connection."
+    )
+    return "\n".join(lines)
+
+
+def _lists(bundle: Path, lake: Any, customers: int | None = None) -> dict[str, list[tuple[str, float]]]:
+    """What `recsys score` wrote for each customer."""
+    with tempfile.TemporaryDirectory() as folder:
+        score(bundle, lake.path, Path(folder) / "out", top=TOP)
+        rows = pl.read_parquet(Path(folder) / "out" / "bucket=*.parquet").sort("customer_id", "rank")
+    grouped = rows.group_by("customer_id", maintain_order=True).agg("product_id", "score")
+    found = zip(grouped["customer_id"], grouped["product_id"].to_list(), grouped["score"].to_list(), strict=True)
+    kept = list(found)[:customers]
+    return {name: list(zip(products, scores, strict=True)) for name, products, scores in kept}
+
+
+def _as_batch(body: bytes) -> tuple[str, str, list[tuple[str, float]]]:
+    """Bundle, customer and list of an answer."""
+    told = json.loads(body)
+    return told["bundle_id"], told["customer_id"], [(item["product_id"], item["score"]) for item in told["items"]]
+
+
+def _swap(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = bank_of_products(options.work, options.customers)
+    wires = [request("/recommend", body) for body in _bodies(options)]
+    seen: Counter[str] = Counter()
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        registry = Registry.create(Path(folder) / "registry")
+        first = registry.add(bundle, by="benchmark")
+        second = registry.add(another(bundle, options.work), by="benchmark")
+        right = {one: _lists(registry.where(one), lake, options.asked) for one in (first, second)}
+        differ = sum(right[first][name] != right[second][name] for name in right[first])
+        registry.promote(first, by="benchmark")
+
+        def check(number: int, status: int, body: bytes) -> None:
+            if status != 200:
+                wrong.append(f"status {status}: {body[:200].decode(errors='replace')}")
+                return
+            bundle_id, customer, listed = _as_batch(body)
+            seen[bundle_id] += 1
+            if listed != right[bundle_id][customer]:
+                wrong.append(f"{customer}: not the list of {bundle_id}")
+
+        words = ("--registry", str(registry.path), "--lake", str(lake.path))
+        with ours(*words, workers=options.workers) as own:
+            done = threading.Event()
+            took: list[float] = []
+            swapping = threading.Thread(target=_swaps, args=(registry, second, options.swaps, took, done))
+            swapping.start()
+            asked = asyncio.run(asking(own.port, wires, 4, lambda n: not done.is_set() or n < options.requests, check))
+            swapping.join()
+    return {
+        "asked": asked,
+        "swaps": len(took),
+        "seconds": took,
+        "by_bundle": dict(seen),
+        "differ": differ,
+        "wrong": len(wrong),
+        "first_wrong": wrong[:3],
+    }
+
+
+def _swaps(registry: Registry, second: str, swaps: int, took: list[float], done: threading.Event) -> None:
+    """Deploy and roll back in turn; each is over when every worker answers with it."""
+    try:
+        for number in range(swaps):
+            began = time.monotonic()
+            if number % 2:
+                wanted = registry.rollback(by="benchmark")
+                while any(status.in_force != wanted for status in workers(registry)[0]):
+                    time.sleep(0.05)
+            else:
+                loose = Bounds(overlap=0, slower=1000)
+                where = registry.where(second)
+                deploy(registry, where, bounds=loose, seconds=120, by="benchmark", progress=lambda *_: None)
+            took.append(time.monotonic() - began)
+            print(f"swap {number + 1}/{swaps} in {took[-1]:.1f} s", file=sys.stderr, flush=True)
+    finally:
+        done.set()
+
+
+def _say_swap(found: dict[str, Any]) -> str:
+    bundles = ", ".join(f"{count:,} by {name}" for name, count in found["by_bundle"].items())
+    return (
+        f"{found['swaps']} swaps (deployments and rollbacks in turn; median "
+        f"{statistics.median(found['seconds']):.1f} s until all workers had changed) under "
+        f"{found['asked']:,} questions of 4 callers: {bundles}. Failed, or not "
+        f"the list that `recsys score` wrote with the bundle that the answer names: {found['wrong']}. The two bundles' "
+        f"lists differ for {found['differ']} of the customers asked about."
+    )
+
+
+def _soak(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = bank_of_products(options.work, options.customers)
+    bodies = _bodies(options, min(3000, options.customers))  # more than are kept, so that the kept change all the time
+    memory: list[float] = []
+    errors = requests = 0
+    slices = max(6, round(options.soak * 60 / 15))
+    with ours(str(bundle), "--lake", str(lake.path), workers=options.workers) as own:
+        for number in range(slices):
+            found = by_wrk(own.url, "/recommend", bodies, options.soak * 60 / slices, 4)
+            requests, errors = requests + found["requests"], errors + found["errors"]
+            memory.append(own.memory_mib())
+            print(f"{number + 1}/{slices}: {memory[-1]:.0f} MiB", file=sys.stderr, flush=True)
+    return {"minutes": options.soak, "memory_mib": memory, "requests": requests, "errors": errors}
+
+
+def _say_soak(found: dict[str, Any]) -> str:
+    memory = found["memory_mib"]
+    warm = memory[len(memory) // 5 :]  # after a fifth of the time
+    tenth = max(1, len(warm) // 10)
+    begin, end = statistics.fmean(warm[:tenth]), statistics.fmean(warm[-tenth:])
+    return (
+        f"{found['minutes']:g} minutes, {found['requests']:,} questions of 4 connections about 3,000 customers at "
+        f"most, {found['errors']} errors. Resident memory of all workers: {begin:.0f} MiB after a fifth of the time, "
+        f"{end:.0f} MiB at the end, {100 * (end / begin - 1):+.1f} % (at most +5)."
+    )
+
+
+def _same(options: argparse.Namespace) -> dict[str, Any]:
+    lake, bundle = bank_of_products(options.work, options.customers)
+    right = _lists(bundle, lake)
+    wires = [request("/recommend", json.dumps({"customer_id": name, "k": TOP}).encode()) for name in right]
+    wrong: list[str] = []
+
+    def check(number: int, status: int, body: bytes) -> None:
+        if status != 200 or (told := _as_batch(body))[2] != right[told[1]]:
+            wrong.append(f"{status}: {body[:200].decode(errors='replace')}")
+
+    with ours(str(bundle), "--lake", str(lake.path), workers=options.workers) as own:
+        asked = asyncio.run(asking(own.port, wires, 4, lambda number: number < len(wires), check))
+    return {"customers": asked, "wrong": len(wrong), "first_wrong": wrong[:3]}
+
+
+def _say_same(found: dict[str, Any]) -> str:
+    return (
+        f"{found['customers']:,} customers, ten products of 1,000 each, asked over HTTP and scored by `recsys score`: "
+        f"{found['wrong']} lists differ in a product or in a bit of a score."
+    )
+
+
+PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str, Callable[[dict[str, Any]], str]]] = {
+    "recommend": (_recommend, "/recommend beside an empty BentoML endpoint", _say_recommend),
+    "decide": (_decide, "/decide with 20 fresh events", _say_decide),
+    "overload": (_overload, "Five times what it can do", _say_overload),
+    "swap": (_swap, "Bundles swapped under load", _say_swap),
+    "soak": (_soak, "Memory over time", _say_soak),
+    "same": (_same, "HTTP and batch", _say_same),
+}
+"""Name → (how it is measured, title, how it is told)."""
+
+if __name__ == "__main__":
+    main()
