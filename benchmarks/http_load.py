@@ -139,17 +139,18 @@ async def asking(
     wires: Sequence[bytes],
     callers: int,
     more: Callable[[int], bool],
-    check: Callable[[int, int, bytes], None],
+    check: Callable[[Answer], None],
 ) -> int:
-    """`callers` ask while `more(number)`; each answer goes to `check(number, status, body)`. Returns how many."""
+    """`callers` ask while `more(number)`; each answer goes to `check`, its `due` the number. Returns how many."""
     pool, asked = Pool(port), 0
 
     async def caller() -> None:
         nonlocal asked
         while more(asked):
             number, asked = asked, asked + 1
+            began = time.perf_counter()
             status, body = await pool.ask(wires[number % len(wires)])
-            check(number, status, body)
+            check(Answer(number, time.perf_counter() - began, status, body))
 
     await asyncio.gather(*(caller() for _ in range(callers)))
     return asked

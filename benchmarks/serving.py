@@ -131,17 +131,13 @@ def _decide(options: argparse.Namespace) -> dict[str, Any]:
     ]
     seconds: list[float] = []
     statuses: Counter[int] = Counter()
-    at = [0.0]
 
-    def check(number: int, status: int, body: bytes) -> None:
-        now = time.perf_counter()
-        if number >= len(wires):
-            seconds.append(now - at[0])
-        statuses[status] += 1
-        at[0] = time.perf_counter()
+    def check(answer: Answer) -> None:
+        if answer.due >= len(wires):  # the first time about each customer is not counted
+            seconds.append(answer.seconds)
+        statuses[answer.status] += 1
 
     def load() -> None:
-        at[0] = time.perf_counter()
         asyncio.run(asking(own.port, wires, 1, lambda number: number < 500, check))
 
     after = str(np.datetime64(day) + 1)
@@ -165,16 +161,17 @@ def _overload(options: argparse.Namespace) -> dict[str, Any]:
     wires = [request("/recommend", body) for body in bodies]
     with ours(str(bundle), "--lake", str(lake.path), workers=1) as own:
         by_wrk(own.url, "/recommend", bodies, max(3.0, options.seconds / 4), 4)
-        answered: list[float] = []
+        answered: list[Answer] = []
+        told: dict[str, Any] = {}
         until = time.perf_counter() + options.seconds / 2
-        asyncio.run(asking(own.port, wires, 8, lambda _: time.perf_counter() < until, lambda *_: answered.append(1.0)))
+        asyncio.run(asking(own.port, wires, 8, lambda _: time.perf_counter() < until, answered.append))
         capacity = len(answered) / (options.seconds / 2)
+        told["normal"] = _told(answered, options.seconds / 2)
         phases = {}
-        for name, rate in (("normal", 0.5), ("overload", 5.0), ("after", 0.5)):
+        for name, rate in (("half", 0.5), ("overload", 5.0), ("after", 0.5)):
             phases[name] = asyncio.run(arriving(own.port, wires, rate * capacity, options.seconds))
-    normal = _p99(phases["normal"])
-    told = {name: _told(answers, options.seconds) for name, answers in phases.items()}
-    return {"capacity": capacity, "recovered": _recovered(phases["after"], normal), "phases": told}
+    told |= {name: _told(answers, options.seconds) for name, answers in phases.items()}
+    return {"capacity": capacity, "recovered": _recovered(phases["after"], _p99(answered)), "phases": told}
 
 
 def _accepted(answers: Sequence[Answer]) -> list[Answer]:
@@ -217,8 +214,9 @@ def _say_overload(found: dict[str, Any]) -> str:
         )
     ratio = found["phases"]["overload"]["p99"] / found["phases"]["normal"]["p99"]
     lines.append(
-        f"\nOne worker; capacity {found['capacity']:,.0f}/s as 8 callers in turn see it; half of that is normal, five "
-        f"times that overload. p99 of what was accepted {ratio:.2f} × normal (at most 2); whole again "
+        f"\nOne worker. Normal is its capacity, {found['capacity']:,.0f}/s, as 8 callers who ask on and on see it; "
+        f"half: half of that rate, arriving evenly; overload: five times it; after: half again, right after that.\n\n"
+        f"p99 of what was accepted {ratio:.2f} × normal (at most 2); whole again "
         f"{found['recovered']:.1f} s after (at most 5). Status 0 is a broken connection."
     )
     return "\n".join(lines)
@@ -254,11 +252,11 @@ def _swap(options: argparse.Namespace) -> dict[str, Any]:
         differ = sum(right[first][name] != right[second][name] for name in right[first])
         registry.promote(first, by="benchmark")
 
-        def check(number: int, status: int, body: bytes) -> None:
-            if status != 200:
-                wrong.append(f"status {status}: {body[:200].decode(errors='replace')}")
+        def check(answer: Answer) -> None:
+            if answer.status != 200:
+                wrong.append(f"status {answer.status}: {answer.body[:200].decode(errors='replace')}")
                 return
-            bundle_id, customer, listed = _as_batch(body)
+            bundle_id, customer, listed = _as_batch(answer.body)
             seen[bundle_id] += 1
             if listed != right[bundle_id][customer]:
                 wrong.append(f"{customer}: not the list of {bundle_id}")
@@ -345,9 +343,9 @@ def _same(options: argparse.Namespace) -> dict[str, Any]:
     wires = [request("/recommend", json.dumps({"customer_id": name, "k": TOP}).encode()) for name in right]
     wrong: list[str] = []
 
-    def check(number: int, status: int, body: bytes) -> None:
-        if status != 200 or (told := _as_batch(body))[2] != right[told[1]]:
-            wrong.append(f"{status}: {body[:200].decode(errors='replace')}")
+    def check(answer: Answer) -> None:
+        if answer.status != 200 or (told := _as_batch(answer.body))[2] != right[told[1]]:
+            wrong.append(f"{answer.status}: {answer.body[:200].decode(errors='replace')}")
 
     with ours(str(bundle), "--lake", str(lake.path), workers=options.workers) as own:
         asked = asyncio.run(asking(own.port, wires, 4, lambda number: number < len(wires), check))

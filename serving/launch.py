@@ -34,6 +34,8 @@ def launch(served: Served, *, access: Access, workers: int) -> None:
             file=sys.stderr,
             flush=True,
         )
+        if found.store is not None:
+            found.store.close()
         del found  # the workers have their own
         access.say()
         _serve(access, workers)

@@ -4,7 +4,7 @@ import os
 from datetime import date
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from recsys.errors import ConfigError
 from serving.answers import Answers
@@ -32,6 +32,8 @@ class Served(BaseModel):
     """A file of rules about what may be recommended."""
     drain: float = 0
     """Seconds between a worker's end of readiness and its end of answering."""
+    _store: Store | None = PrivateAttr(default=None)
+    """Open, and shared by the bundles that one worker loads: each reads and writes only what it saw itself."""
 
     @classmethod
     def from_environment(cls) -> "Served":
@@ -60,6 +62,7 @@ class Served(BaseModel):
 
     def answers(self, bundle: Path) -> Answers:
         """A bundle with this lake or store, day and rules; LakeError and the like where they do not fit."""
-        store = Store.open(self.store) if self.store else None
+        if self.store and self._store is None:
+            self._store = Store.open(self.store)
         clock = clock_in(self.clock) if self.clock else None
-        return Answers.open(bundle, self.lake, self.as_of, self.rules, store, clock)
+        return Answers.open(bundle, self.lake, self.as_of, self.rules, self._store, clock)

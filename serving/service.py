@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import bentoml
+import uvicorn.config
 from _bentoml_sdk import Service
 
 from serving.access import KEYS, LIMITS, LOG_FORMAT
@@ -21,8 +22,11 @@ from serving.orphan import die_with_parent
 from serving.rate import Buckets
 from serving.registry import Registry
 from serving.served import Served
+from serving.shedding import Shedding
 
 app = Application()
+# BentoML starts uvicorn without a word about the protocol; this module is imported before the server is configured.
+uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.shedding:Shedding"
 
 
 class GuardedService(Service[Any]):
@@ -64,4 +68,5 @@ class Recommendations:
         if served.registry is not None:
             follower = Follower(Registry(served.registry), app.state.current, served.answers, app.ask)
             follower.start()
+        Shedding.full = app.state.turns["score"].full
         drain_on_sigterm(app.state, served.drain, follower.stop if follower else None)

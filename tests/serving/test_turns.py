@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from serving.turns import FEW, LONG, LONGEST, SHORT, WINDOW, Overloaded, Turns
+from serving.turns import CALM, FEW, LONG, LONGEST, SHORT, WINDOW, Overloaded, Turns
 
 
 class Clock:
@@ -78,6 +78,21 @@ def test_under_overload_only_few_are_accepted() -> None:
         return sum(not isinstance(answer, Overloaded) for answer in answers)
 
     assert asyncio.run(ask()) == FEW
+
+
+def test_once_turned_away_few_are_accepted_until_nobody_was_turned_away_for_a_while() -> None:
+    clock = Clock()
+    found = Turns("test", most=20, clock=clock)
+    assert not found.full(19)
+    assert found.full(20)
+    clock.now += CALM / 2
+    assert found.full(FEW)
+    clock.now += CALM * 0.9
+    found._waited(SHORT / 2)
+    assert found.overloaded, "short waits are what turning away brings"
+    clock.now += CALM * 0.2
+    found._waited(SHORT / 2)
+    assert not found.full(19)
 
 
 def test_nobody_is_answered_after_the_longest_wait() -> None:

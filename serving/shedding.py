@@ -1,0 +1,60 @@
+"""Turning callers away before their request is taken apart, which costs more than the answer that says so."""
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+from serving.application import PROBLEM, SAFE
+from serving.metrics import shed
+from serving.problem import as_json, problem
+
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
+_ID = "0" * 32
+
+
+class Shedding(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """A connection of uvicorn; while the worker is full, a POST that has come whole gets its 503 at once.
+
+    Parsing a request and passing it through the application costs about as much as answering it. At several times the
+    capacity the worker would be busy with refusals alone, and those it does answer would wait for them.
+    """
+
+    full: ClassVar[Callable[[int], bool]] = staticmethod(lambda requests: False)
+    """Whether a worker that has so many requests under way takes no more."""
+
+    def data_received(self, data: bytes) -> None:
+        """As uvicorn does, but for who is turned away."""
+        this: Any = self
+        between = this.cycle is None or this.cycle.response_complete
+        if not (between and data.startswith(b"POST ") and type(self).full(len(this.tasks)) and whole(data)):
+            super().data_received(data)
+            return
+        shed("queue")
+        this._unset_keepalive_if_required()
+        this.transport.write(refusal(uuid.uuid4().hex))
+        this.timeout_keep_alive_task = this.loop.call_later(this.timeout_keep_alive, this.timeout_keep_alive_handler)
+
+
+def whole(data: bytes) -> bool:
+    """Whether this is one request with all of its body and nothing after it."""
+    end = data.find(b"\r\n\r\n")
+    length = LENGTH.search(data, 0, end + 2) if end >= 0 else None
+    return length is not None and len(data) == end + 4 + int(length[1])
+
+
+def refusal(request_id: str) -> bytes:
+    """The answer as it goes over the wire."""
+    return _REFUSAL.replace(_ID.encode(), request_id.encode())
+
+
+def _refusal() -> bytes:
+    body = as_json(problem(503, "too many requests are waiting; try again", None, _ID))
+    headers = [(b"content-type", PROBLEM), (b"content-length", b"%d" % len(body)), (b"retry-after", b"1")]
+    lines = [b"%s: %s" % pair for pair in (*headers, (b"x-request-id", _ID.encode()), *SAFE)]
+    return b"\r\n".join([b"HTTP/1.1 503 Service Unavailable", *lines, b"", body])
+
+
+_REFUSAL = _refusal()

@@ -1,0 +1,101 @@
+"""Callers who are turned away before their request is taken apart, by a running uvicorn."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from serving.shedding import Shedding, refusal, whole
+from tests.ports import free_port
+
+
+class TwoAtATime(Shedding):
+    """Full with two requests under way."""
+
+    full = staticmethod(lambda requests: requests >= 2)
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    """An application that answers each POST after 0.4 s and each GET at once."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await asyncio.sleep(0.4 if scope["method"] == "POST" else 0)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    port = free_port()
+    config = uvicorn.Config(app, port=port, http=TwoAtATime, lifespan="off", log_level="error")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_a_full_worker_answers_those_it_has_and_tells_the_others_at_once_to_come_back(url: str) -> None:
+    with httpx.Client(timeout=30) as client, ThreadPoolExecutor(10) as pool:
+        began = time.monotonic()
+        asked = [pool.submit(client.post, url, json={"customer_id": "C1"}) for _ in range(10)]
+        answers = [one.result() for one in asked]
+        refused = [answer for answer in answers if answer.status_code == 503]
+        assert 1 <= len(refused) <= 8
+        assert sum(answer.status_code == 200 for answer in answers) == 10 - len(refused)
+        assert time.monotonic() - began < 0.4 * 5
+        for answer in refused:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert (answer.headers["retry-after"], answer.json()["status"]) == ("1", 503)
+            assert answer.elapsed.total_seconds() < 0.35
+        ids = {answer.headers["x-request-id"] for answer in refused}
+        assert len(ids) == len(refused)
+        assert {answer.json()["request_id"] for answer in refused} == ids
+        assert client.post(url, json={}).status_code == 200  # on a kept connection, once there is room again
+
+
+def test_health_is_told_and_a_body_in_pieces_is_read_even_by_a_full_worker(url: str) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'{"a":'
+        time.sleep(0.05)
+        yield b"1}"
+
+    with ThreadPoolExecutor(2) as pool:
+        busy = [pool.submit(httpx.post, url, json={}) for _ in range(2)]
+        time.sleep(0.2)
+        assert httpx.get(url).status_code == 200
+        assert httpx.post(url, content=pieces()).status_code == 200
+        assert [one.result().status_code for one in busy] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted"),
+    [
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}", True),
+        (b"POST / HTTP/1.1\r\nHost: x\r\ncontent-length:2\r\nA: b\r\n\r\n{}", True),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{", False),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}POST / HTTP/1.1\r\n", False),
+        (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", False),
+        (b"POST / HTTP/1.1\r\nContent-Length: 2\r\n", False),
+        (b"POST / HTTP/1.1\r\nA: b\r\n\r\n\r\nContent-Length: 2\r\n\r\n", False),
+    ],
+)
+def test_only_one_whole_request_is_turned_away_unread(data: bytes, wanted: bool) -> None:
+    assert whole(data) is wanted
+
+
+def test_the_refusal_has_the_length_it_says() -> None:
+    head, _, body = refusal("f" * 32).partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert b"x-request-id: " + b"f" * 32 in head
