@@ -159,6 +159,24 @@ def test_a_candidate_that_workers_die_of_is_refused(
     assert registry.read().history[-1].action == "refuse"
 
 
+def test_a_worker_that_leaves_during_a_trial_is_waited_for_until_another_has_taken_its_place(
+    pair: list[Follower], two: tuple[Registry, str, str], small_lake: Path, holding_bundle: Path
+) -> None:
+    registry, _, second = two
+
+    def replace() -> None:
+        awaited(lambda: registry.read().trial is not None)
+        pair[1].stop()
+        pair.append(follows(registry, small_lake))
+
+    replacing = threading.Thread(target=replace)
+    replacing.start()
+    done = deployed(registry, holding_bundle)
+    replacing.join()
+    assert done.workers.keys() == {pair[0].name, pair[2].name}
+    assert in_force(pair[2]) == second
+
+
 def test_a_worker_that_takes_too_long_and_a_change_by_another_hand_end_the_trial(
     pair: list[Follower], two: tuple[Registry, str, str], holding_bundle: Path
 ) -> None:
