@@ -32,8 +32,8 @@ uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.shedding:Shedding"
 class GuardedService(Service[Any]):
     """A BentoML service behind `Guard`.
 
-    BentoML's own middleware would log the path that a caller invents, and its tracing, logging, metrics and time limit
-    cost more than ranking does.
+    BentoML's own middleware would log the path that a caller invents, and every answer would pay for its tracing,
+    logging and counting beside ours.
     """
 
     def to_asgi(self, is_main: bool = True) -> Any:
