@@ -141,7 +141,11 @@ class Answers:
         """What is recommended to a customer as seen from a day."""
         assert customer.vectors is not None
         eligibility = self._eligible(customer, day)
-        allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
+        allowed = customer.allowed
+        if allowed is None or question.exclude or question.candidates is not None:
+            allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
+            if not question.exclude and question.candidates is None:
+                customer.allowed = allowed
         with stage("rank"):
             scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf

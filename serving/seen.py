@@ -28,6 +28,8 @@ class Seen:
 
     eligibility: Eligibility | None = None
     """What rules leave of the products, once that was asked."""
+    allowed: np.ndarray | None = None
+    """bool [1, P]: what may be recommended where a question names no products, once that was asked."""
 
     def __init__(
         self,
