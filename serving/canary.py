@@ -13,7 +13,7 @@ from serving.request import BadRequest
 
 Ask = Callable[[Answers, Asked], Mapping[str, Any]]
 """The answer to a question; BadRequest where there is none."""
-TRIED = ("/recommend", "/segment", "/churn")
+TRIED = ("/recommend", "/segment", "/churn", "/decide")
 """Paths whose questions change nothing, so that they may be asked twice."""
 LENIENCE = 0.005
 """Seconds by which a median may always be slower: below that a difference says nothing."""
@@ -127,8 +127,9 @@ def _gather(before: Mapping[str, Any], after: Mapping[str, Any], pairs: _Pairs) 
 
 def _probabilities(answer: Mapping[str, Any]) -> Iterator[tuple[tuple[str, ...], float]]:
     """What it is of → probability: of leaving, and of acquiring each product within each horizon."""
-    if isinstance(answer.get("probability"), float):
-        yield ("leaving",), answer["probability"]
+    leaving = answer.get("churn", answer)
+    if isinstance(leaving.get("probability"), float):
+        yield ("leaving",), leaving["probability"]
     for item in answer.get("items", ()):
         for horizon, value in (item.get("probability") or {}).items():
             yield (item["product_id"], horizon), value

@@ -291,6 +291,14 @@ def test_each_customer_of_a_list_is_compared() -> None:
     assert compare(running, candidate, questions, look_up).overlap == 0.5  # type: ignore[arg-type]
 
 
+def test_the_chance_to_leave_is_compared_wherever_an_answer_tells_it() -> None:
+    questions = [Asked("/churn", b"1"), Asked("/decide", b"2")]
+    running = Canned({b"1": {"probability": 0.1}, b"2": {"items": [], "churn": {"probability": 0.2}}})
+    candidate = Canned({b"1": {"probability": 0.4}, b"2": {"items": [], "churn": {"probability": 0.3}}})
+    found = compare(running, candidate, questions, look_up)  # type: ignore[arg-type]
+    assert found.shift == pytest.approx(0.2)
+
+
 def test_an_unforeseen_error_of_a_candidate_is_told_by_its_kind_alone() -> None:
     questions = [Asked("/recommend", b"1")]
     candidate = Canned({b"1": ValueError("customer C0001 has no income")})
