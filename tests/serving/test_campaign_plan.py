@@ -218,3 +218,18 @@ def test_the_frontier_rises_and_its_slope_falls(small_bank: SmallBank, tmp_path:
     levels = {level["level"]: level for level in told["levels"]}
     assert levels["personal"]["gain_with_all"] >= levels["personal"]["gain_without"] * 0.99
     assert "Where it stops paying" in (tmp_path / "out" / "frontier.html").read_text()
+
+
+def test_budgets_of_segments_bind_their_customers_only(small_bank: SmallBank, tmp_path: Path) -> None:
+    people = Lake.open(small_bank.lake).read("customers").select("customer_id", "housing").unique("customer_id")
+    names = ["rented", "owned", "mortgaged"]
+    budgets = {"by": "housing", "amounts": {names[0]: 50, names[1]: 0}}
+    file, out = changed(tmp_path, segment_budgets=budgets), tmp_path / "out"
+    called("campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(out))
+    rows = pl.read_parquet(out / "bucket=*.parquet").filter(pl.col("action").is_not_null())
+    spent = dict(rows.join(people, on="customer_id").group_by("housing").agg(pl.col("cost").sum()).iter_rows())
+    assert 0 < spent[names[0]] <= 50
+    assert names[1] not in spent
+    assert spent[names[2]] > 50
+    named = {row["name"] for row in json.loads((out / "plan.json").read_text())["limits"]}
+    assert {f"budget of {names[0]}", f"budget of {names[1]}"} <= named

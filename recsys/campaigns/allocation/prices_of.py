@@ -15,6 +15,8 @@ from recsys.campaigns.allocation.problem import Part, Problem
 
 SAMPLE = 40_000
 """Customers of the sample."""
+FEW = 2_000
+"""Customers by whom the size of values is judged."""
 ROUNDS = 8
 """The most shifts of the sample's limits."""
 PASSES = 400
@@ -70,8 +72,9 @@ class _Scale:
 
     def __init__(self, dual: Dual) -> None:
         limits = dual.problem.limits
-        free = dual.at(np.zeros(len(limits)))
-        value = free.bound / max(1, dual.problem.customers)
+        part, _ = sample_of(dual.problem, FEW)
+        few = Dual(Problem(dual.problem.actions, limits, [part], dual.problem.most))
+        value = few.at(np.zeros(len(limits))).bound / max(1, len(part))
         cost = _mean_cost(dual.problem) if limits.personal.any() else 1.0
         self.value = value if value > 0 else _size_of_values(dual.problem)
         size = np.array([np.abs(row[row != 0]).mean() if row.any() else 1.0 for row in limits.use])
@@ -140,12 +143,12 @@ def joined(parts: list[Part]) -> Part:
 
 
 def _mean_cost(problem: Problem) -> float:
-    part, _ = sample_of(problem, 1000)
+    part, _ = sample_of(problem, FEW)
     found = np.abs(np.asarray(part.costs, dtype=np.float64)[np.isfinite(part.values)])
     return float(found.mean()) or 1.0 if found.size else 1.0
 
 
 def _size_of_values(problem: Problem) -> float:
-    part, _ = sample_of(problem, 1000)
+    part, _ = sample_of(problem, FEW)
     found = np.abs(np.asarray(part.values, dtype=np.float64)[np.isfinite(part.values)])
     return float(found.mean()) or 1.0 if found.size else 1.0
