@@ -8,9 +8,10 @@ import polars as pl
 import pytest
 import sqlalchemy as sa
 
+from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from serving.answers import Answers
-from serving.day import Clock
+from serving.day import Clock, clock_in
 from serving.online import consent, customer, erasure, events
 from serving.request import BadRequest
 from serving.store import schema
@@ -207,6 +208,18 @@ def test_at_midnight_the_day_moves_and_what_happened_today_counts_at_once(state:
     fixed = Answers.open(state.bank.bundle, None, datetime(2025, 6, 26).date(), None, state.store())
     assert segment(answers) == segment(fixed)
     assert post(answers, interactions=[login("late", "2025-06-27T08:00:00")])["refused"] == 1
+
+
+def test_a_clock_needs_a_store_a_zone_that_exists_and_no_day(state: Open) -> None:
+    bundle, lake = state.bank.bundle, state.bank.lake
+    with pytest.raises(ConfigError, match="--store"):
+        Answers.open(bundle, lake, None, clock=clock_in("UTC"))
+    with pytest.raises(ConfigError, match="Europe/Zurich"):
+        clock_in("Mars/Olympus")
+    with pytest.raises(ConfigError, match="one of them"):
+        Answers.open(bundle, None, datetime(2025, 6, 1).date(), None, state.store(), clock_in("local"))
+    today = Answers.open(bundle, None, None, None, state.store(), clock_in("UTC")).as_of
+    assert today is not None and abs(today - datetime.now().date()) <= timedelta(days=2)
 
 
 def test_without_a_store_the_endpoints_say_how_to_get_one(state: Open) -> None:
