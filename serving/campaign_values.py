@@ -1,6 +1,7 @@
 """What every action of a campaign plan is worth with every customer, bucket by bucket, in files that are mapped."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -85,21 +86,35 @@ class Valuation:
     def of(self, tables: dict[str, pl.DataFrame], day: date | None) -> Bucket:
         """Everyone in these tables, by id."""
         ids = tables["customers"]["customer_id"].unique().sort()
-        count = len(ids)
-        if not count:
+        if not len(ids):
             empty = np.zeros((len(self.offers.index), 0), dtype=np.float32)
             none = np.zeros(0, dtype=np.int64)
             return Bucket(ids, Part(empty, self._kept(empty), self._kept_group(none), none), none.astype(np.int8))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
+        return self.valued(tables, ids, rows, self.groups(tables, ids, day), day)
+
+    def valued(
+        self,
+        tables: Mapping[str, pl.DataFrame],
+        ids: pl.Series,
+        rows: pl.DataFrame,
+        groups: np.ndarray,
+        day: date | None,
+        vectors: np.ndarray | None = None,
+    ) -> Bucket:
+        """Customers whose feature rows and groups, int64 [N], are known; of the tables contacts and consents are read.
+
+        With `vectors` of the part adoption, float32 [N, D], a plan of assumed lifts reads only `customer_id` and
+        `holdings` of the rows.
+        """
         past = history(tables.get("contacts"), ids, self.plan, day)
         allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left)
-        baseline, effect, se = self._effects(rows)
+        baseline, effect, se = self._effects(rows, vectors)
         values = self.offers.values(baseline, effect, se, past.pressure, allowed)
         costs = self._kept(self.offers.costs(baseline, effect))
-        group = self._kept_group(self._groups(tables, ids, day))
-        return Bucket(ids, Part(values, costs, group, past.left), blocked)
+        return Bucket(ids, Part(values, costs, self._kept_group(groups), past.left), blocked)
 
-    def _effects(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _effects(self, rows: pl.DataFrame, vectors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Chance without contact, what a contact adds, and its standard error, float64 [K, N]."""
         if self.uplift is not None:
             told = self.uplift.expected(rows, self.offers.table.select("product_id", "channel", "level"))
@@ -107,7 +122,8 @@ class Valuation:
             return baseline, effect, se
         assert self.adoption is not None
         index = np.broadcast_to(self.columns, (rows.height, len(self.columns))).copy()
-        chance = self.adoption.probabilities(self.adoption.vectors_from_rows(rows), index)[:, :, self.horizon]
+        vectors = self.adoption.vectors_from_rows(rows) if vectors is None else vectors
+        chance = self.adoption.probabilities(vectors, index)[:, :, self.horizon]
         return self.offers.assumed_effect(np.asarray(chance.T, dtype=np.float64))
 
     def _kept(self, costs: np.ndarray) -> np.ndarray | None:
@@ -118,7 +134,7 @@ class Valuation:
 
     def _allowed(
         self,
-        tables: dict[str, pl.DataFrame],
+        tables: Mapping[str, pl.DataFrame],
         rows: pl.DataFrame,
         ids: pl.Series,
         day: date | None,
@@ -141,7 +157,7 @@ class Valuation:
         )
         return found.T, blocked.astype(np.int8)
 
-    def _groups(self, tables: dict[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
+    def groups(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
         """int64 [N]: the place of each customer's group among the budgets of segments, -1 for none."""
         budgets = self.plan.segment_budgets
         if budgets is None:

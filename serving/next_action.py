@@ -1,0 +1,184 @@
+"""The next best action for one customer: what the plan would do at its published prices, or nothing, and why."""
+
+import json
+from datetime import date, datetime, time
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recsys.bundle import Bundle
+from recsys.bundle.segmentation import PART as SEGMENTS
+from recsys.campaigns.draw import EXPLORED, HELD_OUT, PLANNED, draw
+from recsys.campaigns.offers import Offers
+from recsys.campaigns.pacing import Pacer
+from recsys.campaigns.plan import CampaignPlan
+from recsys.campaigns.prices import PublishedPrices
+from recsys.campaigns.reasons import NOTHING, Words, best_single, charged
+from recsys.errors import ConfigError, DataError
+from recsys.lake.buckets import stable_hashes
+from recsys.rules import Eligibility
+from recsys.segment_cards.labels import WHOLE_CURRENCIES
+from serving.batch import RUN
+from serving.campaign_values import Bucket, Valuation
+from serving.seen import Seen
+
+ARMS = (PLANNED, HELD_OUT, EXPLORED)
+
+
+class NextAction:
+    """A plan's prices in force in one worker, and what was decided by them in the period that they are for."""
+
+    def __init__(
+        self, prices: PublishedPrices, plan: CampaignPlan, bundle: Bundle, unit: float, workers: int = 1
+    ) -> None:
+        """`unit`: minor units in an amount that reasons show. `workers` share plan and limits equally.
+
+        Raises ConfigError where prices and bundle, or prices and plan, do not belong to each other.
+        """
+        if prices.bundle_id != bundle.bundle_id:
+            raise ConfigError(
+                f"--prices: made with bundle {prices.bundle_id}, but {bundle.bundle_id} is served; plan again with it "
+                "(recsys campaign plan)"
+            )
+        offers = Offers(plan)
+        if tuple(offers.table["action"]) != prices.action:
+            raise ConfigError("--prices: the prices are of other actions than the plan beside them; plan again")
+        self.prices, self.plan = prices, plan
+        self.valuation = Valuation(bundle, plan, threads=1)
+        self.words, self.table = Words(offers, unit), offers.table.to_dicts()
+        self.pacer = pacer_of(prices, workers)
+        self._counted: set[tuple[int, ...]] = set()
+        self._lock = Lock()
+
+    @classmethod
+    def open(cls, path: str | Path, bundle: Bundle, currency: str | None = None, workers: int = 1) -> "NextAction":
+        """The prices at `path`, with the plan that `recsys campaign plan` left beside them.
+
+        Raises DataError for files that are not those of a plan, ConfigError where they do not fit the bundle.
+        """
+        prices = PublishedPrices.read(Path(path))
+        beside = Path(path).parent / RUN
+        try:
+            plan = CampaignPlan.model_validate(json.loads(beside.read_text(encoding="utf-8"))["plan"])
+        except (OSError, ValueError, KeyError, TypeError):
+            raise DataError(
+                f"{beside}: not the record of recsys campaign plan, from which the values of its actions follow; name "
+                "prices.json in the folder that the plan was written to"
+            ) from None
+        return cls(prices, plan, bundle, 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0, workers)
+
+    def of(
+        self, seen: Seen, day: date | None, eligibility: Eligibility | None = None, now: datetime | None = None
+    ) -> dict[str, Any]:
+        """What to do with a customer as seen from `day`; rules leave what `eligibility` does.
+
+        `now`: the moment by the bank's clock, from which spend is paced; None decides at the published prices, as the
+        plan did.
+        """
+        answer: dict[str, Any] = {"prices": self.prices.version, "actions": [], "arm": None, "propensity": None}
+        if day is not None and not self.prices.in_force(day):
+            return answer | {"reason": f"the prices were in force until {self.prices.valid_until}; plan again"}
+        bucket = self._ruled(self._valued(seen, day), eligibility)
+        with self._lock:
+            return answer | self._decided(bucket, now)
+
+    def _valued(self, seen: Seen, day: date | None) -> Bucket:
+        """Values of every action with the customer; kept with what is kept of them, which a new event makes anew."""
+        if seen.valued is None or seen.valued[0] != self.prices.version:
+            ids = pl.Series("customer_id", [seen.facts.customer_id])
+            tables = seen.tables()
+            budgets = self.plan.segment_budgets
+            if budgets is not None and budgets.by == SEGMENTS and seen.facts.segment is not None:
+                names = list(budgets.amounts)
+                group = np.array([names.index(own) if (own := seen.facts.segment.id) in names else -1])
+            else:
+                group = self.valuation.groups(tables, ids, day)
+            rows = seen.held if self.valuation.uplift is None else seen.rows
+            found = self.valuation.valued(tables, ids, rows, group, day, seen.adoption)
+            seen.valued = (self.prices.version, found)
+        kept: Bucket = seen.valued[1]
+        return kept
+
+    def _ruled(self, bucket: Bucket, eligibility: Eligibility | None) -> Bucket:
+        """The same without the products that rules have removed."""
+        if eligibility is None or eligibility.mask.all():
+            return bucket
+        products = self.valuation.columns[self.valuation.offers.index[:, 0]]
+        values = np.where(eligibility.mask[0, products][:, None], bucket.part.values, -np.inf).astype(np.float32)
+        part = type(bucket.part)(values, bucket.part.costs, bucket.part.group, bucket.part.most)
+        blocked = np.where((bucket.blocked == 0) & ~np.isfinite(values).any(axis=0), NOTHING, bucket.blocked)
+        return Bucket(bucket.ids, part, blocked.astype(np.int8))
+
+    def _decided(self, bucket: Bucket, now: datetime | None) -> dict[str, Any]:
+        dual = None
+        if now is not None and (elapsed := self._elapsed(now)) is not None:
+            self.pacer.settle(elapsed)
+            dual = self.pacer.dual
+        planned, plan = self.prices.choose(bucket.part, dual), self.plan
+        here = draw(bucket.ids, planned, bucket.allowed, plan.holdout, plan.exploration, plan.seed)
+        chosen = [int(action) for action in here.chosen[:, 0] if action >= 0]
+        price = self.prices.prices(dual)
+        if now is not None and chosen and not self._counts(bucket, chosen):
+            return {"reason": "a limit of the plan is used up for now", "arm": ARMS[here.arm[0]]}
+        told = {"arm": ARMS[here.arm[0]], "propensity": float(here.propensity[0])}
+        if not chosen:
+            return told | {"reason": self._why_not(bucket, planned, int(here.arm[0]), price)}
+        actions = []
+        for action in chosen:
+            found = charged(bucket.part, price, np.array([action]))
+            gain, paid = float(found.gain[0]), float(found.price[0])
+            reason = "drawn at random to learn" if here.arm[0] == 2 else self.words.contacted(gain, paid, by_price=True)
+            cost = self.table[action]["cost"] if bucket.part.costs is None else float(bucket.part.costs[action, 0])
+            actions.append({**self.table[action], "cost": cost, "expected_gain": gain, "price": paid, "reason": reason})
+        return told | {"actions": actions, "reason": actions[0]["reason"]}
+
+    def _why_not(self, bucket: Bucket, planned: np.ndarray, arm: int, price: Any) -> str:
+        if arm == 1 and (planned >= 0).any():
+            return "held out to measure the effect"
+        best = best_single(bucket.part, price)
+        at = charged(bucket.part, price, best)
+        return self.words.not_contacted(int(bucket.blocked[0]), int(best[0]), float(at.gain[0]), float(at.price[0]))
+
+    def _counts(self, bucket: Bucket, chosen: list[int]) -> bool:
+        """Whether the contacts fit into the limits; they are counted once, however often it is asked."""
+        contacts = (int(stable_hashes(bucket.ids)[0]), *chosen)
+        if contacts in self._counted:
+            return True
+        costs = bucket.part.costs
+        use = np.zeros(len(self.prices.limits))
+        for action in chosen:
+            own = None if costs is None else costs[action]
+            use += self.prices.shared.uses(own, bucket.part.group, np.array([action]))[:, 0]
+        if not self.pacer.fits(use):
+            return False
+        self.pacer.take(use)
+        self._counted.add(contacts)
+        return True
+
+    def _elapsed(self, now: datetime) -> float | None:
+        """Share of the period of the prices that has passed; None where they have none."""
+        first, last = self.prices.as_of, self.prices.valid_until
+        if first is None or last is None:
+            return None
+        start, end = datetime.combine(first, time()), datetime.combine(last, time.max)
+        return (now - start).total_seconds() / (end - start).total_seconds()
+
+
+def pacer_of(prices: PublishedPrices, workers: int) -> Pacer:
+    """Pacing of the plan's limits, of which each worker keeps its share.
+
+    The scale of a price is itself or, where it is 0, what the cheapest contact that takes of the limit costs for it.
+    """
+    shared, dual = prices.shared, prices.dual
+    cost = np.array(prices.cost)
+    scale = np.array(
+        [
+            dual[j] or min((max(c, 1.0) / u for c, u in zip(cost, shared.use[j], strict=True) if u > 0), default=1.0)
+            for j in range(len(dual))
+        ]
+    )
+    planned = np.array([row.planned for row in prices.limits])
+    return Pacer(dual, planned / workers, shared.limit / workers, scale)
