@@ -23,6 +23,7 @@ from serving.day import Clock, Day, FixedDay
 from serving.known import Known, OfLake, OfStore
 from serving.metrics import stage
 from serving.neighbours import Neighbours
+from serving.next_action import NextAction
 from serving.request import (
     BadRequest,
     Body,
@@ -56,6 +57,8 @@ class Answers:
     ) -> None:
         """At most one of lake and store; `Answers.open` chooses the day."""
         self.bundle, self.day, self.rules = bundle, day, rules
+        self.next_action: NextAction | None = None
+        """What decides about contacts, where the prices of a campaign plan are in force."""
         self.lake, self.store = lake, store
         self.sight = Sight(bundle)
         self.recommender, self.segmentation = self.sight.recommender, self.sight.segmentation
@@ -207,6 +210,10 @@ class Answers:
         if self.leaving is not None:
             answer["churn"] = self._leaving(self.leaving, customer, 0)
             del answer["churn"]["customer_id"]
+        if self.next_action is not None:
+            now = self.day.now() if isinstance(self.day, Clock) else None
+            with self._reached():
+                answer["next_best_action"] = self.next_action.of(customer, day, self._eligible(customer, day), now)
         return answer
 
     def embed(self, body: Body) -> dict[str, Any]:

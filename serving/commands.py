@@ -216,6 +216,12 @@ def serve(
         typer.Option("--drain", min=0, metavar="SECONDS", help="After SIGTERM, to answer on while /readyz says 503."),
     ] = 2,
     rules: RulesFile = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(
+            "--prices", metavar="FILE", help="prices.json of recsys campaign plan: /decide says whom to contact how."
+        ),
+    ] = None,
 ) -> None:
     """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
@@ -237,9 +243,11 @@ def serve(
         clock=clock,
         drain=drain,
         rules=rules and absolute(rules),
+        prices=prices and absolute(prices),
+        workers=workers_of(workers),
     )
     access = Access(host, port, keys, tls_cert, tls_key, log_format)
-    launch(served, access=access, workers=workers_of(workers))
+    launch(served, access=access, workers=served.workers)
 
 
 def report(

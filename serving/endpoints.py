@@ -116,7 +116,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "/decide",
         "score",
         "serving.questions:decide",
-        "Recommendation, segment and churn in one answer, from one look at the customer.",
+        "Recommendation, segment, churn and what to do next in one answer, from one look at the customer.",
         request=AskRecommend,
         response=DecideAnswer | DecideAnswers,
         example={
@@ -129,6 +129,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
             "churn": {
                 **{"standing": "customer", "horizon_months": 3, "probability": 0.42, "tier": "high", "act": True},
                 "survival": {"1m": 0.9, "3m": 0.58},
+            },
+            "next_best_action": {
+                **{"prices": "1bffcc0b48a7b7df", "actions": [], "arm": "plan", "propensity": 0.95},
+                "reason": "price of phone about P03 4.10 exceeds the expected gain 2.75",
             },
         },
     ),

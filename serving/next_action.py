@@ -19,6 +19,7 @@ from recsys.campaigns.prices import PublishedPrices
 from recsys.campaigns.reasons import NOTHING, Words, best_single, charged
 from recsys.errors import ConfigError, DataError
 from recsys.lake.buckets import stable_hashes
+from recsys.lake.contract import TABLES, schema_of
 from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
 from serving.batch import RUN
@@ -26,15 +27,25 @@ from serving.campaign_values import Bucket, Valuation
 from serving.seen import Seen
 
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
+SUMMARY = "plan.json"
+CONSENTS = tuple(column.name for column in TABLES["consents"].columns)
 
 
 class NextAction:
     """A plan's prices in force in one worker, and what was decided by them in the period that they are for."""
 
     def __init__(
-        self, prices: PublishedPrices, plan: CampaignPlan, bundle: Bundle, unit: float, workers: int = 1
+        self,
+        prices: PublishedPrices,
+        plan: CampaignPlan,
+        bundle: Bundle,
+        unit: float,
+        workers: int = 1,
+        consents: bool = True,
     ) -> None:
         """`unit`: minor units in an amount that reasons show. `workers` share plan and limits equally.
+
+        `consents`: the bank records them, so that who comes without any has given none.
 
         Raises ConfigError where prices and bundle, or prices and plan, do not belong to each other.
         """
@@ -46,7 +57,7 @@ class NextAction:
         offers = Offers(plan)
         if tuple(offers.table["action"]) != prices.action:
             raise ConfigError("--prices: the prices are of other actions than the plan beside them; plan again")
-        self.prices, self.plan = prices, plan
+        self.prices, self.plan, self.consents = prices, plan, consents
         self.valuation = Valuation(bundle, plan, threads=1)
         self.words, self.table = Words(offers, unit), offers.table.to_dicts()
         self.pacer = pacer_of(prices, workers)
@@ -54,21 +65,21 @@ class NextAction:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, path: str | Path, bundle: Bundle, currency: str | None = None, workers: int = 1) -> "NextAction":
-        """The prices at `path`, with the plan that `recsys campaign plan` left beside them.
+    def open(cls, path: str | Path, bundle: Bundle, workers: int = 1, consents: bool = True) -> "NextAction":
+        """The prices at `path`, with what `recsys campaign plan` left beside them: the plan, and the lake's currency.
 
         Raises DataError for files that are not those of a plan, ConfigError where they do not fit the bundle.
         """
-        prices = PublishedPrices.read(Path(path))
-        beside = Path(path).parent / RUN
+        prices, folder = PublishedPrices.read(Path(path)), Path(path).parent
         try:
-            plan = CampaignPlan.model_validate(json.loads(beside.read_text(encoding="utf-8"))["plan"])
+            plan = CampaignPlan.model_validate(json.loads((folder / RUN).read_text(encoding="utf-8"))["plan"])
+            currency = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["currency"]
         except (OSError, ValueError, KeyError, TypeError):
             raise DataError(
-                f"{beside}: not the record of recsys campaign plan, from which the values of its actions follow; name "
-                "prices.json in the folder that the plan was written to"
+                f"{folder}: has no {RUN} and {SUMMARY} of recsys campaign plan, from which the values of its actions "
+                "follow; name prices.json in the folder that the plan was written to"
             ) from None
-        return cls(prices, plan, bundle, 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0, workers)
+        return cls(prices, plan, bundle, 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0, workers, consents)
 
     def of(
         self, seen: Seen, day: date | None, eligibility: Eligibility | None = None, now: datetime | None = None
@@ -89,7 +100,9 @@ class NextAction:
         """Values of every action with the customer; kept with what is kept of them, which a new event makes anew."""
         if seen.valued is None or seen.valued[0] != self.prices.version:
             ids = pl.Series("customer_id", [seen.facts.customer_id])
-            tables = seen.tables()
+            tables = dict(seen.tables())
+            if self.consents and "consents" not in tables:
+                tables["consents"] = pl.DataFrame(schema=schema_of("consents", CONSENTS, ()))
             budgets = self.plan.segment_budgets
             if budgets is not None and budgets.by == SEGMENTS and seen.facts.segment is not None:
                 names = list(budgets.amounts)

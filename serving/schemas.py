@@ -202,6 +202,8 @@ class Decided(Placed):
     items: list[Item] | None = None
     removed: list[Removed] | None = None
     churn: "DecidedChurn | None" = None
+    next_best_action: "NextBestAction | None" = None
+    """Where the prices of a campaign plan are in force."""
 
 
 class DecidedChurn(Shape):
@@ -214,6 +216,34 @@ class DecidedChurn(Shape):
     tier: str | None
     act: bool
     survival: dict[str, float] | None = None
+
+
+class Contact(Shape):
+    """One contact to make; amounts in minor units."""
+
+    action: str
+    product_id: str
+    channel: str
+    level: str
+    cost: float
+    expected_gain: float
+    """Costs taken off."""
+    price: float
+    """Of what the contact takes of the plan's limits."""
+    reason: str
+
+
+class NextBestAction(Shape):
+    """What the campaign plan would do with the customer at the prices in force, or nothing, and why."""
+
+    prices: str
+    """The version of the prices that decided."""
+    actions: list[Contact]
+    """Empty for nothing."""
+    arm: Literal["plan", "hold_out", "explore"] | None
+    propensity: float | None
+    """The probability of this decision, to be logged with it; null where nothing was drawn."""
+    reason: str
 
 
 class DecideAnswer(Answer, Decided):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, PrivateAttr
 from recsys.errors import ConfigError
 from serving.answers import Answers
 from serving.day import clock_in
+from serving.next_action import NextAction
 from serving.registry import Registry
 from serving.store import Store
 
@@ -30,6 +31,10 @@ class Served(BaseModel):
     """The time zone whose calendar is followed."""
     rules: str | None = None
     """A file of rules about what may be recommended."""
+    prices: str | None = None
+    """The prices of a campaign plan, by which next best actions are decided."""
+    workers: int = 1
+    """How many workers share the plan's limits."""
     drain: float = 0
     """Seconds between a worker's end of readiness and its end of answering."""
     _store: Store | None = PrivateAttr(default=None)
@@ -65,4 +70,8 @@ class Served(BaseModel):
         if self.store and self._store is None:
             self._store = Store.open(self.store)
         clock = clock_in(self.clock) if self.clock else None
-        return Answers.open(bundle, self.lake, self.as_of, self.rules, self._store, clock)
+        found = Answers.open(bundle, self.lake, self.as_of, self.rules, self._store, clock)
+        if self.prices is not None:
+            consents = found.lake is None or "consents" in found.lake.tables
+            found.next_action = NextAction.open(self.prices, found.bundle, self.workers, consents)
+        return found

@@ -19,6 +19,8 @@ from recsys.rules.eligibility import Removal
 from serving.answers import Answers
 from serving.campaign_values import Valuation
 from serving.next_action import ARMS, NextAction
+from serving.schemas import DecideAnswer
+from serving.served import Served
 from tests.conftest import ROOT, SmallBank, called
 
 
@@ -38,7 +40,7 @@ def answers(small_bank: SmallBank) -> Answers:
 
 @pytest.fixture(scope="module")
 def action(planned: Path, answers: Answers) -> NextAction:
-    return NextAction.open(planned / "prices.json", answers.bundle, "GBP")
+    return NextAction.open(planned / "prices.json", answers.bundle)
 
 
 def _everyone(small_bank: SmallBank) -> list[str]:
@@ -119,7 +121,7 @@ def test_expired_prices_decide_nothing(small_bank: SmallBank, action: NextAction
 def test_with_a_clock_spend_is_paced_and_no_limit_is_passed(
     small_bank: SmallBank, planned: Path, answers: Answers
 ) -> None:
-    paced = NextAction.open(planned / "prices.json", answers.bundle, "GBP")
+    paced = NextAction.open(planned / "prices.json", answers.bundle)
     lake = Lake.open(small_bank.lake)
     tables = lake.bucket(0)
     everybody = answers.sight.see(tables, tables["customers"]["customer_id"].unique().sort().to_list(), lake.as_of)
@@ -140,7 +142,7 @@ def test_with_a_clock_spend_is_paced_and_no_limit_is_passed(
 
 
 def test_what_is_used_up_is_used_up(small_bank: SmallBank, planned: Path, answers: Answers) -> None:
-    paced = NextAction.open(planned / "prices.json", answers.bundle, "GBP", workers=1000)
+    paced = NextAction.open(planned / "prices.json", answers.bundle, workers=1000)
     assert answers.known is not None and paced.prices.as_of is not None
     now, told = datetime.combine(paced.prices.as_of, time()), []
     for customer in _everyone(small_bank)[:30]:
@@ -150,12 +152,29 @@ def test_what_is_used_up_is_used_up(small_bank: SmallBank, planned: Path, answer
     assert (paced.pacer.used <= np.maximum(paced.pacer.limit, 0) + 1e-6)[paced.pacer.limit >= 0].all()
 
 
+def test_decide_says_what_to_do_next(small_bank: SmallBank, planned: Path, action: NextAction) -> None:
+    served = Served(
+        bundle=str(small_bank.bundle), lake=str(small_bank.lake), prices=str(planned / "prices.json"), workers=2
+    )
+    answers = served.answers(small_bank.bundle)
+    for customer in _everyone(small_bank)[:5]:
+        told = answers.decide(json.dumps({"customer_id": customer, "k": 2}).encode())
+        assert told["next_best_action"] == _of(action, answers, customer)
+        DecideAnswer.model_validate({**told, "request_id": "r"})
+    unpriced = Answers.open(small_bank.bundle, small_bank.lake, None)
+    assert "next_best_action" not in unpriced.decide(json.dumps({"customer_id": customer}).encode())
+    own = {"customers": [{"customer_id": "new"}]}
+    told = answers.decide(json.dumps({"customer": own}).encode())["next_best_action"]
+    assert told["actions"] == [] and told["reason"].startswith("no consent"), "nobody is contacted who said nothing"
+
+
 def test_prices_of_another_bundle_or_plan_are_refused(planned: Path, answers: Answers, tmp_path: Path) -> None:
     prices = PublishedPrices.read(planned / "prices.json")
     prices.model_copy(update={"bundle_id": "other"}).write(tmp_path / "prices.json")
-    with pytest.raises(DataError, match="not the record of recsys campaign plan"):
+    with pytest.raises(DataError, match="has no .run.json and plan.json of recsys campaign plan"):
         NextAction.open(tmp_path / "prices.json", answers.bundle)
-    (tmp_path / ".run.json").write_text((planned / ".run.json").read_text())
+    for name in (".run.json", "plan.json"):
+        (tmp_path / name).write_text((planned / name).read_text())
     with pytest.raises(ConfigError, match="made with bundle other, but .* is served"):
         NextAction.open(tmp_path / "prices.json", answers.bundle)
     plan = CampaignPlan.model_validate({**_plan(planned), "levels": [{"level": "only"}]})
