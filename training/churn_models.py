@@ -20,6 +20,7 @@ from training.churn_inputs import Columns
 from training.churn_logistic import fit_logistic
 from training.churn_network import OnEpoch, fit_network
 from training.churn_oblivious import fit_oblivious
+from training.churn_steps import fit_steps
 
 LEAST_PER_FOLD = 2
 """Customers who left, and who stayed, that each fold needs."""
@@ -144,6 +145,8 @@ def fit_churn_models(
             candidates[name], said[name] = fit_logistic(config.logistic, table, outcome, splits, config.refit > 0)
         elif name == "oblivious":
             candidates[name], said[name] = fit_oblivious(config.oblivious, table, outcome, splits, seed, config.refit)
+        elif name == "steps":
+            candidates[name], said[name] = fit_steps(config.steps, table, outcome, splits, seed, config.refit > 0)
         elif name == "network":
             candidates[name], said[name] = fit_network(
                 config.network,

@@ -15,8 +15,11 @@ from recsys.churn.models_config import ObliviousConfig
 from training.churn_blend import sigmoid
 from training.churn_graph import GraphParts
 
-_STEP = 2.0**-18
+WHOLE = 2.0**-18
 """Leaf values are whole multiples of it, as in `training.churn_boosting`."""
+
+LEAST_APART = 2.0
+"""Information (Fisher's, of a weight beside an intercept) that a step must have to be tested."""
 
 MOST_CELLS = 2_000_000
 """Rows × columns that a tree is grown on at most: a larger table is sampled, which bounds time and memory."""
@@ -99,9 +102,9 @@ def _fit(
     x, y = table[fitted_on], outcome[fitted_on]
     judged = np.empty(0, dtype=np.int64) if held is None else held
     held_x, sign = table[judged], 1 - 2 * outcome[judged]
-    histogram = _Histogram(x, config.bins)
+    histogram = Histogram(x, config.bins)
     share = min(config.rows, MOST_CELLS / max(1, x.size))
-    start = float(np.round(np.log(y.mean() / (1 - y.mean())) / _STEP) * _STEP)
+    start = float(np.round(np.log(y.mean() / (1 - y.mean())) / WHOLE) * WHOLE)
     said, held_said = np.full(len(x), start), np.full(len(judged), start)
     trees: list[Tree] = []
     best, kept = float("inf"), 0
@@ -113,7 +116,7 @@ def _fit(
         count = 1 << len(columns)
         up = np.bincount(leaf[rows], gradient[rows], count)
         value = config.learning_rate * up / (np.bincount(leaf[rows], hessian[rows], count) + config.l2)
-        tree = Tree(columns, thresholds, np.round(value / _STEP) * _STEP)
+        tree = Tree(columns, thresholds, np.round(value / WHOLE) * WHOLE)
         trees.append(tree)
         said += tree.values[leaf]
         held_said += tree.values[_leaves(held_x[:, columns] > thresholds)]
@@ -123,8 +126,8 @@ def _fit(
     return start, trees[:kept]
 
 
-class _Histogram:
-    """Rows by bins, in which splits are looked for."""
+class Histogram:
+    """Rows of a table float32 [N, width] by bins, in which splits are looked for."""
 
     def __init__(self, x: np.ndarray, bins: int) -> None:
         edges = [_edges(x[:, column], bins) for column in range(x.shape[1])]
@@ -165,6 +168,31 @@ class _Histogram:
             thresholds.append(self.edges[column][code])
             leaf += (self.codes[:, column] > code).astype(np.int64) << level
         return np.array(columns), np.array(thresholds, dtype=np.float32), leaf
+
+    def best_step(self, gradient: np.ndarray, hessian: np.ndarray, taken: np.ndarray) -> int | None:
+        """The step that a score test likes best, beside an intercept, as a number for `step`; None if none is left.
+
+        `taken`: bool [steps], those that are not to be looked at.
+        """
+        size = len(self.columns) * self.width
+        if not size:
+            return None
+        place = (self.codes + np.arange(len(self.columns)) * self.width).ravel()
+        below_g, below_h = (
+            np.bincount(place, np.repeat(values, len(self.columns)), size).reshape(-1, self.width).cumsum(axis=1)
+            for values in (gradient, hessian)
+        )
+        all_g, all_h = gradient.sum(), max(float(hessian.sum()), 1e-9)
+        apart = below_h * (all_h - below_h) / all_h
+        score = (below_g - below_h / all_h * all_g) ** 2 / np.maximum(apart, 1e-9)
+        score = np.where(self.splits & ~taken & (apart.ravel() >= LEAST_APART), score.ravel(), -np.inf)
+        best = int(score.argmax())
+        return best if score[best] > 0 else None
+
+    def step(self, number: int) -> tuple[int, np.float32, np.ndarray]:
+        """Column and threshold of a step, and bool [N], which rows are above it."""
+        column, code = divmod(number, self.width)
+        return int(self.columns[column]), self.edges[column][code], self.codes[:, column] > code
 
 
 def _edges(values: np.ndarray, bins: int) -> np.ndarray:

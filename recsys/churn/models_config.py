@@ -4,8 +4,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Candidate = Literal["logistic", "additive", "boosting", "randomised", "oblivious", "network"]
-CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "oblivious", "network")
+Candidate = Literal["logistic", "additive", "boosting", "randomised", "oblivious", "steps", "network"]
+CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "oblivious", "steps", "network")
 
 
 class LogisticConfig(BaseModel):
@@ -65,6 +65,23 @@ class ObliviousConfig(BaseModel):
     """Share of the customers that a tree is grown on."""
 
 
+class StepsConfig(BaseModel):
+    """Few steps, all weights fitted anew after each (`training.churn_steps`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    steps: int = Field(default=60, ge=1)
+    """Steps at most; the held-out fold says how many are kept."""
+    patience: int = Field(default=15, ge=1)
+    """Steps without a better log loss on the held-out fold after which no more are taken up."""
+    l2: float = Field(default=1.0, gt=0)
+    """Ridge penalty on the weights."""
+    bins: int = Field(default=64, ge=2, le=256)
+    """Bins of each column between which steps are looked for."""
+    asymptotes: bool = True
+    """Fit the probabilities that are reached at most and at least, too; else they are 1 and 0."""
+
+
 class NetworkConfig(BaseModel):
     """The tabular network (`recsys.churn.network`)."""
 
@@ -101,7 +118,8 @@ class ChurnModelsConfig(BaseModel):
 
     candidates: tuple[Candidate, ...] = ("logistic", "boosting", "network")
     """Models that are tried; those that do not help get no weight and are no part of the bundle. On a few thousand
-    customers `oblivious` is worth its time, and `additive` where columns do not interact."""
+    customers `oblivious` is worth its time, `additive` where columns do not interact, `steps` where
+    numbers above a bound are counted."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
     stops and judges it. 0: one fit on the training part, judged on the validation part, as where the validation part
@@ -116,6 +134,7 @@ class ChurnModelsConfig(BaseModel):
     randomised: BoostingConfig = BoostingConfig(leaves=8, learning_rate=0.05, columns=1.0, random_thresholds=True)
     """Boosting with trees that split at random thresholds: smoother, so better on few rows, and worse on many."""
     oblivious: ObliviousConfig = ObliviousConfig()
+    steps: StepsConfig = StepsConfig()
     network: NetworkConfig = NetworkConfig()
 
     @field_validator("candidates")
