@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported, here and in every process that it starts
+os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", "60")  # 5 are too few on a busy machine
 
 import ray
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
@@ -109,7 +110,8 @@ def started(workers: int | None, address: str | None, threads: int) -> Iterator[
         return
     if address is None:
         processors = None if workers is None else workers * threads
-        ray.init(address="local", num_cpus=processors, object_store_memory=OBJECTS, include_dashboard=False, **quiet)
+        own: dict[str, Any] = {"object_store_memory": OBJECTS, "include_dashboard": False}
+        ray.init(address="local", num_cpus=processors, _node_ip_address="127.0.0.1", **own, **quiet)
     else:
         try:
             ray.init(address=address, **quiet)

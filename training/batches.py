@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from recsys.features.encoder import FIRST
+from training.processes import Sent, part_of
 
 SHARDS = 16
 """Shards that are in a window together."""
@@ -38,6 +39,15 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.weights)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which maps again what is memory-mapped."""
+        arrays = {name: Sent(values) for name, values in self.arrays.items()}
+        return {"arrays": arrays} | {name: Sent(getattr(self, name)) for name in ("targets", "excluded", "weights")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = {name: sent.received() for name, sent in state.pop("arrays").items()}
+        self.__dict__.update(arrays=arrays, **{name: sent.received() for name, sent in state.items()})
 
     @property
     def row_bytes(self) -> int:
@@ -78,8 +88,10 @@ class Epochs:
         self.batch_size = batch_size
         self.seed = seed
         self.window = window
-        self.epoch: Callable[[], int] = lambda: 0
+        self.epoch: Callable[[], int] = int
         """The present epoch, from 0; the training loop says which it is."""
+        self.part: Callable[[], tuple[int, int]] = _whole
+        """Which of how many processes this is; each gets its part of every batch."""
 
     def __len__(self) -> int:
         return -(-len(self.examples) // self.batch_size)
@@ -90,10 +102,13 @@ class Epochs:
             waiting = np.concatenate([waiting, rows])
             whole = len(waiting) - len(waiting) % self.batch_size
             for start in range(0, whole, self.batch_size):
-                yield self.examples.batch(np.sort(waiting[start : start + self.batch_size]))
+                yield self._batch(waiting[start : start + self.batch_size])
             waiting = waiting[whole:]
         if len(waiting):
-            yield self.examples.batch(np.sort(waiting))
+            yield self._batch(waiting)
+
+    def _batch(self, rows: np.ndarray) -> Any:
+        return self.examples.batch(part_of(np.sort(rows), *self.part()))
 
     def _windows(self) -> Iterator[np.ndarray]:
         """Every row once, in the epoch's order, a window at a time."""
@@ -106,6 +121,10 @@ class Epochs:
         for first in range(0, len(starts), SHARDS):
             shards = [np.arange(start, min(start + shard, rows)) for start in starts[first : first + SHARDS]]
             yield rng.permutation(np.concatenate(shards))
+
+
+def _whole() -> tuple[int, int]:
+    return 0, 1
 
 
 def columns(products: np.ndarray) -> Tensor:

@@ -7,7 +7,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
@@ -22,6 +22,7 @@ from recsys.errors import ConfigError
 from recsys.progress import Progress
 from training.batches import Epochs
 from training.optimizer import SparseAdamW, clip_gradients
+from training.processes import as_in_one, hush, mean_over_processes, relayed, settle, strategy
 
 LAST, BEST = "last.ckpt", "best.pt"
 Model = TypeVar("Model", bound=nn.Module)
@@ -57,6 +58,8 @@ class TrainingConfig(BaseModel):
     """Longest gradient, over all parameters."""
     accelerator: Literal["cpu", "gpu", "auto"] = "cpu"
     """Where to train; repeatable bytes are promised for cpu."""
+    devices: int = Field(1, ge=1, le=64)
+    """Processes (cpu) or cards (gpu) that share every batch of the recommender; see docs/scale.md."""
 
 
 @dataclass(frozen=True)
@@ -103,33 +106,41 @@ def run_fit(
     progress: Progress | None = None,
     on_epoch: OnEpoch | None = None,
     stop_after: int | None = None,
+    weight: Callable[[Any], float] | None = None,
 ) -> FitResult[Model]:
     """Train the task's model over the epochs' examples, keeping the epoch with the best metric.
 
     With `stop_after` nothing is validated: the fit takes the same course of the learning rate, ends after that epoch,
-    and its last weights are kept; the result's metric is then not a number.
+    and its last weights are kept; the result's metric is then not a number. With a `weight`, that of a batch in a mean
+    over parts of a batch, `training.devices` processes share every batch; without one the task is fitted in this one.
 
     Called within `quiet_and_deterministic`. `directory` gets a checkpoint an epoch; a fit that was stopped goes on
     from there and ends with the same weights as one that was not; `on_epoch` hears of the earlier epochs too. Raises
-    ConfigError if `directory` belongs to another fit, one of another `identity`.
+    ConfigError if `directory` belongs to another fit, one of another `identity`, or `on_epoch` is to hear of several
+    processes' epochs.
     """
+    several = weight is not None and training.devices > 1
+    if several and on_epoch is not None:
+        raise ConfigError(f"training.devices: {training.devices}: a search tries one process's trainings; give it 1")
     directory.mkdir(parents=True, exist_ok=True)
     loop = Loop(task, training, seed, stop_after)
+    loop.weight = weight if several else None
     loop.steps = len(epochs)
     loop.directory, loop.identity, loop.progress, loop.on_epoch = directory, identity, progress, on_epoch
     loop.resume()
     if on_epoch is not None:
         for record in loop.history:
             on_epoch(record)
-    epochs.epoch = lambda: loop.current_epoch
+    epochs.epoch, epochs.part = loop.present_epoch, loop.part
     if not loop.finished:
-        with _interrupted_as_usual():
-            _trainer(loop.epochs, training).fit(
+        with _interrupted_as_usual(), relayed(progress) if several else nullcontext(progress) as loop.progress:
+            _trainer(loop.epochs, training, several).fit(
                 loop,
                 train_dataloaders=epochs,
                 ckpt_path=directory / LAST if loop.history else None,
                 weights_only=True,
             )
+        loop.resume()  # the history of other processes comes back with their last checkpoint
     task.model.load_state_dict(torch.load(directory / BEST, map_location="cpu", weights_only=True))
     return FitResult(
         model=task.model.cpu().eval(),
@@ -156,15 +167,24 @@ class Loop(lightning.LightningModule):
         self.identity = ""
         self.progress: Progress | None = None
         self.on_epoch: OnEpoch | None = None
+        self.weight: Callable[[Any], float] | None = None
+        """Of a part of a batch in the batch's mean; None in a fit of one process."""
+        self.threads = torch.get_num_threads()
         self.history: list[dict[str, float]] = []
         self._losses: list[Tensor] = []
         self._began = 0.0
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        hush()  # only other processes are sent a loop
+
     def training_step(self, batch: Any, index: int) -> Tensor:
         """The batch's loss."""
         loss = self.task.loss(batch)
+        if self.weight is not None:
+            loss = as_in_one(loss, self.weight(batch))
         self._losses.append(loss.detach())
-        if self.progress is not None:
+        if self.progress is not None and self.trainer.is_global_zero:
             done = self.current_epoch * self.steps + index + 1
             self.progress(done, self.epochs * self.steps, self._state())
         return loss
@@ -188,6 +208,19 @@ class Loop(lightning.LightningModule):
         """Lightning's own cannot read sparse gradients."""
         clip_gradients(self.model.parameters(), self.training_config.gradient_clip)
 
+    def on_fit_start(self) -> None:
+        """A new process computes as the one that started it, and has its share of the threads."""
+        if self.weight is not None:
+            settle(max(1, self.threads // self.trainer.world_size))
+
+    def present_epoch(self) -> int:
+        """From 0."""
+        return int(self.current_epoch)
+
+    def part(self) -> tuple[int, int]:
+        """Which of how many processes this is."""
+        return (0, 1) if self.weight is None else (self.trainer.global_rank, self.trainer.world_size)
+
     def on_train_epoch_start(self) -> None:
         """Dropout and sampling of an epoch depend on seed and epoch alone, so a resumed fit draws the same."""
         torch.manual_seed(int(np.random.SeedSequence((self.seed, self.current_epoch)).generate_state(1)[0]))
@@ -196,16 +229,20 @@ class Loop(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Validate, keep the weights if they are the best so far, write the checkpoint, stop when patience is over."""
-        record = {"epoch": float(self.current_epoch + 1), "loss": float(torch.stack(self._losses).mean())}
+        loss = torch.stack(self._losses).mean()
+        if self.weight is not None:
+            loss = mean_over_processes(loss)
+        record = {"epoch": float(self.current_epoch + 1), "loss": float(loss)}
         if self.stop_after is None:
-            record[self.task.metric] = self._validate()
+            record[self.task.metric] = self.trainer.strategy.broadcast(self._validate())
         record["seconds"] = time.perf_counter() - self._began
         self.history.append(record)
-        if self.best is record:
+        if self.best is record and self.trainer.is_global_zero:
             _replace(self.directory / BEST, self.model.state_dict())
         partial = self.directory / f"{LAST}.partial"
-        self.trainer.save_checkpoint(partial)
-        os.replace(partial, self.directory / LAST)
+        self.trainer.save_checkpoint(partial)  # the first process writes, the others wait for it
+        if self.trainer.is_global_zero:
+            os.replace(partial, self.directory / LAST)
         if self.on_epoch is not None:
             self.on_epoch(record)
         self.trainer.should_stop = self.finished
@@ -271,10 +308,12 @@ def _replace(path: Path, state: dict[str, Any]) -> None:
     os.replace(partial, path)
 
 
-def _trainer(epochs: int, training: TrainingConfig) -> lightning.Trainer:
+def _trainer(epochs: int, training: TrainingConfig, several: bool) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator=training.accelerator,
-        devices=1,
+        devices=training.devices if several else 1,
+        strategy=strategy() if several else "auto",
+        use_distributed_sampler=False,
         max_epochs=epochs,
         deterministic=True,
         logger=False,

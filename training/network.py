@@ -13,12 +13,12 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.features.encoder import FIRST, ArrayShape
 from recsys.losses import full_softmax_loss, sample_candidates, sampled_softmax_loss
 from recsys.metrics import rank_metrics
 from recsys.progress import Progress
-from recsys.two_tower import ModelConfig, TwoTower
+from recsys.two_tower import SPARSE_ROWS, ModelConfig, TwoTower
 from training.batches import Batch, Epochs, Examples
 from training.loop import FitResult, OnEpoch, TrainingConfig, quiet_and_deterministic, run_fit
 from training.spectral import spectral_table, tag_table
@@ -70,6 +70,7 @@ def fit_two_tower(
     the same weights as one that was not. Raises DataError if no validation example has a known target, ConfigError if
     `directory` belongs to another fit.
     """
+    _check_devices(training, loss, shape)
     examples = Examples(arrays, targets, excluded, weights)
     held_out = None if validation is None else _validation_examples(validation)
     counts = _target_counts(targets, shape.products - FIRST)
@@ -85,8 +86,9 @@ def fit_two_tower(
         if model.spectral_start:
             _start_products(two_tower, examples, seed, threads, progress)
         started = time.perf_counter() - started
+        ranking = Ranking(two_tower, loss, training, shares.float(), held_out)
         fitted = run_fit(
-            Ranking(two_tower, loss, training, shares.float(), held_out),
+            ranking,
             Epochs(examples, training.batch_size, seed, max(1, training.shuffle // examples.row_bytes)),
             training,
             seed=seed,
@@ -95,6 +97,7 @@ def fit_two_tower(
             progress=progress,
             on_epoch=on_epoch,
             stop_after=stop_after,
+            weight=ranking.weight,
         )
     return replace(fitted, seconds=fitted.seconds + started)
 
@@ -122,6 +125,10 @@ class Ranking:
         customers, candidates = self.model(batch["arrays"], columns)
         return sampled_softmax_loss(customers, candidates, columns, correction, targets, weights, excluded)
 
+    def weight(self, batch: Batch) -> float:
+        """What the rows of a batch count for in its loss."""
+        return float((batch["weights"] * (batch["targets"] >= 0).any(dim=1)).sum())
+
     def validate(self) -> float:
         """Mean over the validation customers of the metric, ranking every product that is not excluded."""
         assert self.validation is not None
@@ -134,6 +141,17 @@ class Ranking:
             scores = (self.model.customer(arrays, table) @ products).cpu().numpy()
             total += _metric(self.metric, scores, batch["targets"], batch["excluded"]).sum()
         return float(total / len(self.validation))
+
+
+def _check_devices(training: TrainingConfig, loss: LossConfig, shape: ArrayShape) -> None:
+    """ConfigError where several processes would have to share a table that is learned row by row."""
+    products = shape.products - FIRST
+    sampled = training.batch_size * products * _FLOAT > loss.memory
+    if training.devices > 1 and sampled and shape.products > SPARSE_ROWS:
+        raise ConfigError(
+            f"training.devices: {training.devices}: a catalogue of {products:,} products is learned row by row, which "
+            "one process does; give training.devices: 1"
+        )
 
 
 def _start_products(model: TwoTower, examples: Examples, seed: int, threads: int, progress: Progress | None) -> None:

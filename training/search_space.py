@@ -24,6 +24,7 @@ FIXED = {
     "training.metric": "is what trials are compared by",
     "training.customers": "decides which customers are validated on, so trials could not be compared",
     "training.accelerator": "decides where to train, not what",
+    "training.devices": "decides where to train, not what",
     "features.protected": "is for a reviewer to decide, not for a search",
     "features.trusted": "is for a person to decide, not for a search",
     "embedding.autoencoder.dim": "is not for this search: more dimensions always tell more",
