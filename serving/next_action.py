@@ -11,6 +11,7 @@ import polars as pl
 
 from recsys.bundle import Bundle
 from recsys.bundle.segmentation import PART as SEGMENTS
+from recsys.campaigns.allocation import choose
 from recsys.campaigns.draw import EXPLORED, HELD_OUT, PLANNED, draw
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.pacing import Pacer
@@ -61,6 +62,7 @@ class NextAction:
         self.valuation = Valuation(bundle, plan, threads=1)
         self.words, self.table = Words(offers, unit), offers.table.to_dicts()
         self.pacer = pacer_of(prices, workers)
+        self._actions, self._limits, self._published = prices.actions, prices.shared, prices.prices()
         self._counted: set[tuple[int, ...]] = set()
         self._lock = Lock()
 
@@ -92,9 +94,15 @@ class NextAction:
         answer: dict[str, Any] = {"prices": self.prices.version, "actions": [], "arm": None, "propensity": None}
         if day is not None and not self.prices.in_force(day):
             return answer | {"reason": f"the prices were in force until {self.prices.valid_until}; plan again"}
+        kept = seen.decided if now is None else None
+        if kept is not None and kept[0] == self.prices.version and kept[1] is eligibility:
+            return kept[2]
         bucket = self._ruled(self._valued(seen, day), eligibility)
         with self._lock:
-            return answer | self._decided(bucket, now)
+            answer |= self._decided(bucket, now)
+        if now is None:
+            seen.decided = (self.prices.version, eligibility, answer)
+        return answer
 
     def _valued(self, seen: Seen, day: date | None) -> Bucket:
         """Values of every action with the customer; kept with what is kept of them, which a new event makes anew."""
@@ -130,10 +138,10 @@ class NextAction:
         if now is not None and (elapsed := self._elapsed(now)) is not None:
             self.pacer.settle(elapsed)
             dual = self.pacer.dual
-        planned, plan = self.prices.choose(bucket.part, dual), self.plan
+        price = self._published if dual is None else self._limits.prices(dual, len(self._published.contact))
+        planned, plan = choose(bucket.part, self._actions, price, self.prices.contacts), self.plan
         here = draw(bucket.ids, planned, bucket.allowed, plan.holdout, plan.exploration, plan.seed)
         chosen = [int(action) for action in here.chosen[:, 0] if action >= 0]
-        price = self.prices.prices(dual)
         if now is not None and chosen and not self._counts(bucket, chosen):
             return {"reason": "a limit of the plan is used up for now", "arm": ARMS[here.arm[0]]}
         told = {"arm": ARMS[here.arm[0]], "propensity": float(here.propensity[0])}
@@ -164,7 +172,7 @@ class NextAction:
         use = np.zeros(len(self.prices.limits))
         for action in chosen:
             own = None if costs is None else costs[action]
-            use += self.prices.shared.uses(own, bucket.part.group, np.array([action]))[:, 0]
+            use += self._limits.uses(own, bucket.part.group, np.array([action]))[:, 0]
         if not self.pacer.fits(use):
             return False
         self.pacer.take(use)

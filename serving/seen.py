@@ -32,6 +32,8 @@ class Seen:
     """bool [1, P]: what may be recommended where a question names no products, once that was asked."""
     valued: tuple[str, Any] | None = None
     """What the actions of a campaign plan are worth, beside the version of its prices, once that was asked."""
+    decided: tuple[str, Eligibility | None, dict[str, Any]] | None = None
+    """What was decided by the published prices of that version, as far as those rules leave products."""
 
     def __init__(
         self,
