@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document of the whole service, made from the table of endpoints and the contract of the tables."""
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 from pydantic import TypeAdapter
 
 from recsys.lake.contract import TABLES, Column, Table
+from serving.access import KEYS
 from serving.answers import Answers
 from serving.customer_data import OURS
 from serving.endpoints import ENDPOINTS, Endpoint
@@ -33,16 +35,18 @@ def answer(current: Answers, body: bytes, path: Mapping[str, str]) -> bytes:
     """GET /openapi.json: the document for the bundle in force."""
     if current not in _made:
         attributes = {name: dtype for name, dtype in current.contract.attributes.items()}
-        _made[current] = json.dumps(document(ENDPOINTS, attributes), ensure_ascii=False).encode()
+        _made[current] = json.dumps(document(ENDPOINTS, attributes, KEYS in os.environ), ensure_ascii=False).encode()
     return _made[current]
 
 
-def document(endpoints: Iterable[Endpoint], attributes: Mapping[str, pl.DataType]) -> dict[str, Any]:
-    """The document; `attributes` are the bank's own columns of customers."""
+def document(
+    endpoints: Iterable[Endpoint], attributes: Mapping[str, pl.DataType], keyed: bool = True
+) -> dict[str, Any]:
+    """The document; `attributes` are the bank's own columns of customers, `keyed` whether callers need keys."""
     schemas: dict[str, Any] = {name: _named(make) for name, make in _rows(attributes).items()}
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
-        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas)
+        paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas, keyed)
     _add(schemas, Problem, "serialization")
     return {
         "openapi": "3.1.0",
@@ -66,13 +70,14 @@ def document(endpoints: Iterable[Endpoint], attributes: Mapping[str, pl.DataType
     }
 
 
-def _operation(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
-    scope = "" if endpoint.scope == "public" else f" Needs a key of the scope `{endpoint.scope}`."
+def _operation(endpoint: Endpoint, schemas: dict[str, Any], keyed: bool) -> dict[str, Any]:
+    open_to_all = endpoint.scope == "public" or not keyed
+    scope = "" if open_to_all else f" Needs a key of the scope `{endpoint.scope}`."
     operation: dict[str, Any] = {
         "operationId": "_".join(re.findall(r"[a-z0-9]+", f"{endpoint.method} {endpoint.path}".lower())),
         "summary": endpoint.does,
         "description": endpoint.does + scope,
-        "security": [] if endpoint.scope == "public" else [{"key": []}],
+        "security": [] if open_to_all else [{"key": []}],
         "parameters": [_parameter(name) for name in re.findall(r"{(\w+)}", endpoint.path)] + [_REQUEST_ID],
         "responses": _responses(endpoint, schemas),
     }

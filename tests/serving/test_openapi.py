@@ -29,6 +29,8 @@ def errors(schema: dict[str, Any], instance: object) -> list[str]:
 
 def test_every_endpoint_is_in_it_and_every_reference_leads_somewhere() -> None:
     json.dumps(DOCUMENT, allow_nan=False)
+    keyless = document(ENDPOINTS, ATTRIBUTES, keyed=False)
+    assert not any(found["security"] for methods in keyless["paths"].values() for found in methods.values())
     assert {(m.upper(), p) for p, ms in DOCUMENT["paths"].items() for m in ms} == {
         (endpoint.method, endpoint.path) for endpoint in ENDPOINTS
     }
