@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import polars as pl
 import pytest
@@ -15,6 +16,7 @@ from recsys.rules import Rules
 from serving.answers import Answers
 from serving.rules import RulesInForce
 from serving.score import score
+from tests.serving.conftest import serving
 from tests.serving.ruled_bank import RULES, ruled_lake, write_rules
 
 NAMES = {rule["name"] for rule in RULES["products"]}
@@ -64,6 +66,21 @@ def test_every_customer_is_answered_as_in_the_batch_and_every_product_is_listed_
         assert listed | gone == set(answers.products) and not listed & gone
         told |= {removed["rule"] for removed in answer["removed"]}
     assert told == NAMES | {"held"}
+
+
+def test_the_service_started_with_the_rules_answers_as_the_batch_for_everybody(
+    small_bundle: Path, lake: Lake, rules: Path, batch: pl.DataFrame, tmp_path: Path
+) -> None:
+    scored = {str(key[0]): frame for key, frame in batch.partition_by("customer_id", as_dict=True).items()}
+    with (
+        serving(small_bundle, "--lake", lake.path, "--rules", str(rules), folder=tmp_path) as server,
+        httpx.Client(base_url=server.url, timeout=60) as client,
+    ):
+        for customer in lake.read("customers")["customer_id"]:
+            answer = client.post("/recommend", json={"customer_id": customer, "k": 12, "removed": True}).json()
+            listed = [item["product_id"] for item in answer["items"]]
+            assert listed == scored.get(customer, batch.clear())["product_id"].to_list()
+            assert len(listed) + len(answer["removed"]) == 12
 
 
 def test_nothing_that_a_rule_forbids_is_in_the_files(batch: pl.DataFrame, lake: Lake) -> None:
