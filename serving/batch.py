@@ -16,7 +16,7 @@ import polars as pl
 from recsys.bundle import Bundle
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.durable import rename
-from recsys.errors import DataError
+from recsys.errors import DataError, RecsysError
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
@@ -257,6 +257,7 @@ def _only_writer(out: Path) -> Iterator[None]:
     """Hold the directory, made if it is missing; the lock ends with the process, however it ends."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; name a directory for the answers")
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     directory = os.open(out, os.O_RDONLY)
     try:
@@ -265,6 +266,10 @@ def _only_writer(out: Path) -> Iterator[None]:
         except BlockingIOError:
             raise DataError(f"{out}: another process is writing into it; wait, or name another directory") from None
         yield
+    except RecsysError:
+        if made and not any(out.iterdir()):  # refused before anything was written
+            out.rmdir()
+        raise
     finally:
         os.close(directory)
 
