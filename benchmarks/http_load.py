@@ -85,6 +85,8 @@ class Connection(asyncio.Protocol):
 
     async def ask(self, wire: bytes) -> tuple[int, bytes]:
         """Status and body; ConnectionError if the server hung up first."""
+        if self.closed:
+            raise ConnectionResetError
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(wire)
         found: tuple[int, bytes] = await self._answer
@@ -100,6 +102,7 @@ class Pool:
     async def ask(self, wire: bytes) -> tuple[int, bytes]:
         """Status and body; 0 and what was wrong if the connection failed."""
         try:
+            self._free = [connection for connection in self._free if not connection.closed]  # idle for too long
             connection = self._free.pop() if self._free else await self._opened()
             status, body = await connection.ask(wire)
         except OSError as error:
