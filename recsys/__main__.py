@@ -130,6 +130,8 @@ EXTRA_OF = {
     "onnx": "train",
     "onnxscript": "train",
     "optuna": "train",
+    "prometheus_client": "serve",
+    "psutil": "serve",
     "psycopg": "train",
     "ray": "cluster",
     "pytorch_lightning": "train",

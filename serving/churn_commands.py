@@ -1,13 +1,12 @@
 """Commands that say who of a lake will leave, from a bundle: score."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers
+from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers, told
 from serving.engine import Engines
 from serving.segment_commands import Memory, Threads, Version
 
@@ -52,7 +51,4 @@ def score(
             engine=engine_of(engine, workers, address, threads),
             progress=progress,
         )
-    seen = f", seen from {done.as_of}" if done.as_of else ""
-    verb = "already complete" if done.already else "scored"
-    print(f"{verb}: {done.customers:,} customers{seen}, bundle {done.bundle_id}", file=sys.stderr)
-    print(done.out)
+    told(done, "scored")

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -10,6 +10,9 @@ from recsys.bundle.fits import parse_day
 from recsys.progress import progress_bar
 from serving.engine import Engines
 from serving.source import absolute
+
+if TYPE_CHECKING:
+    from serving.batch import Finished
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Directory of the bundle: the last line of `train`.")
@@ -48,6 +51,14 @@ RulesFile = Annotated[
         "--rules", metavar="FILE", help="Who may be recommended what (docs/rules.md); applied before the ranking."
     ),
 ]
+
+
+def told(done: "Finished", verb: str, more: str = "") -> None:
+    """Say what a batch run did, with `more` after the customers, and print where its files are."""
+    seen = f", seen from {done.as_of}" if done.as_of else ""
+    said = "already complete" if done.already else verb
+    print(f"{said}: {done.customers:,} customers{more}{seen}, bundle {done.bundle_id}", file=sys.stderr)
+    print(done.out)
 
 
 def verify(bundle: BundlePath) -> None:
@@ -119,13 +130,7 @@ def score(
             engine=engine_of(engine, workers, address, threads),
             progress=progress,
         )
-    seen = f", seen from {scores.as_of}" if scores.as_of else ""
-    done = "already complete" if scores.already else "scored"
-    print(
-        f"{done}: {scores.customers:,} customers, {scores.rows:,} rows{seen}, bundle {scores.bundle_id}",
-        file=sys.stderr,
-    )
-    print(scores.out)
+    told(scores, "scored", f", {scores.rows:,} rows")
 
 
 def similar(

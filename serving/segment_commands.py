@@ -1,7 +1,6 @@
 """Commands that put the customers of a lake into a bundle's segments: assign, drift."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 from recsys.drift import ColumnDrift
 from recsys.durable import rename
 from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, Workers
+from serving.commands import Address, AsOf, BundlePath, EngineName, Workers, told
 from serving.engine import Engines
 
 LakeName = Annotated[str, typer.Option("--lake", metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")]
@@ -64,10 +63,7 @@ def assign(
             engine=engine_of(engine, workers, address, threads),
             progress=progress,
         )
-    seen = f", seen from {done.as_of}" if done.as_of else ""
-    verb = "already complete" if done.already else "assigned"
-    print(f"{verb}: {done.customers:,} customers{seen}, bundle {done.bundle_id}", file=sys.stderr)
-    print(done.out)
+    told(done, "assigned")
 
 
 def drift(
