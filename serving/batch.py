@@ -107,7 +107,7 @@ def run_batch(
     Raises ConfigError (an impossible `as_of` or `memory`), DataError (`out` belongs to another run, or to something
     else), LakeError and BundleError.
     """
-    with _only_writer(out):
+    with only_writer(out):
         begun = _read_run(out)
         lake = _lake_of(lake_path, version, begun)
         check_fits(bundle, lake)
@@ -253,7 +253,7 @@ def _lake_name(lake: dict[str, Any]) -> str:
 
 
 @contextmanager
-def _only_writer(out: Path) -> Iterator[None]:
+def only_writer(out: Path) -> Iterator[None]:
     """Hold the directory, made if it is missing; the lock ends with the process, however it ends."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file; name a directory for the answers")

@@ -39,11 +39,12 @@ def plan(
     alike. Says how near to the best plan it is. The same command continues a run that was cut short.
     """
     from recsys.segment_cards.labels import money
+    from serving.batch import only_writer
     from serving.campaign_job import open_job
     from serving.campaign_plan import make_plan
 
     day, room, read = _asked(plan, as_of, memory)
-    with progress_bar("Campaign plan") as progress:
+    with progress_bar("Campaign plan") as progress, only_writer(out):
         told = make_plan(open_job(read, bundle, lake, out, day, version), room, threads, progress)
     currency = told["currency"]
     print(
@@ -80,13 +81,14 @@ def frontier(
     """
     from recsys.pages.page import write_page
     from recsys.segment_cards.labels import money
+    from serving.batch import only_writer
     from serving.campaign_frontier import frontier as run
     from serving.campaign_frontier_page import frontier_page
     from serving.campaign_job import open_job
     from serving.campaign_plan import VALUES
 
     day, room, read = _asked(plan, as_of, memory)
-    with progress_bar("Frontier") as progress:
+    with progress_bar("Frontier") as progress, only_writer(out):
         told = run(open_job(read, bundle, lake, out, day, version, "campaign frontier"), room, threads, progress)
     currency = told["currency"]
     for point in told["points"]:

@@ -19,6 +19,7 @@ from recsys.campaigns.prices import PublishedPrices
 from recsys.errors import DataError
 from recsys.lake.store import Lake
 from recsys.retention.consent import consented
+from serving.batch import only_writer
 from tests.conftest import ROOT, SmallBank, called
 
 EXAMPLE = ROOT / "docs" / "campaign_plan.yaml"
@@ -196,6 +197,13 @@ def test_another_plan_in_the_same_place_is_refused(
     with pytest.raises(SystemExit):
         main(["campaign", "plan", file, str(small_bank.bundle), str(small_bank.lake), str(planned)])
     assert "another plan" in capsys.readouterr().err
+
+
+def test_two_at_once_in_one_place_are_refused(small_bank: SmallBank, tmp_path: Path) -> None:
+    out = tmp_path / "plan"
+    with only_writer(out), pytest.raises(DataError, match="another process is writing"):
+        called("campaign", "plan", str(EXAMPLE), str(small_bank.bundle), str(small_bank.lake), str(out))
+    assert not list(out.iterdir())
 
 
 def test_the_frontier_rises_and_its_slope_falls(small_bank: SmallBank, tmp_path: Path) -> None:
