@@ -1,8 +1,7 @@
-"""One question about one customer, answered by the same recommender and segments as a batch."""
+"""What is answered about one customer, by the same recommender, segments and churn as in a batch."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -14,13 +13,10 @@ import polars as pl
 from recsys.bundle import Bundle, Churn, CustomerEmbedding, Recommender, reasons
 from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.bundle.fits import check_fits, scoring_day
-from recsys.bundle.segment_of import with_events
-from recsys.errors import BundleError, ConfigError, DataError
+from recsys.errors import BundleError, ConfigError
 from recsys.lake.store import Lake
-from recsys.rules import Eligibility
-from serving.customer_data import Bank, CustomerContract
+from serving.customers import Customers, reached
 from serving.day import Clock, Day, FixedDay
-from serving.known import Known, OfLake, OfStore
 from serving.metrics import stage
 from serving.neighbours import Neighbours
 from serving.next_action import NextAction
@@ -28,8 +24,6 @@ from serving.request import (
     BadRequest,
     Body,
     Question,
-    Unavailable,
-    Who,
     read_leaving,
     read_like,
     read_product,
@@ -39,7 +33,7 @@ from serving.request import (
 from serving.rules import RulesInForce, removed_products
 from serving.seen import Facts, Seen, Sight
 from serving.similar import similar_products
-from serving.store import Store, StoreDown, StoreError
+from serving.store import Store, StoreError
 from serving.store.event_rows import TABLES_IN
 from serving.store.loaded import check_day
 
@@ -56,7 +50,7 @@ class Answers:
         rules: RulesInForce | None = None,
     ) -> None:
         """At most one of lake and store; `Answers.open` chooses the day."""
-        self.bundle, self.day, self.rules = bundle, day, rules
+        self.bundle, self.day = bundle, day
         self.next_action: NextAction | None = None
         """What decides about contacts, where the prices of a campaign plan are in force."""
         self.lake, self.store = lake, store
@@ -67,15 +61,8 @@ class Answers:
         self.comparable = self.recommender or self.embedding
         """What gives the vectors by which customers are compared."""
         self.why = ChurnReasons.of(self.leaving) if self.leaving else None
-        products = self.recommender.products if self.recommender else bundle.encoder.products
-        self.products: Mapping[str, int] = {product: i for i, product in enumerate(products)}
-        self.bank = Bank.of_store(store) if store else Bank.of_lake(lake)
-        self.contract = CustomerContract(bundle.definition, self.bank, self.products)
-        self.known: Known | None = None
-        if store is not None:
-            self.known = OfStore(store, self.sight, self.bank.tables)
-        elif lake is not None:
-            self.known = OfLake(lake, self.sight)
+        self.customers = Customers(self.sight, lake, store, rules)
+        self.known, self.products = self.customers.known, self.customers.products
         self.neighbours = Neighbours(self)
         if self.recommender is None and self.segmentation is None and self.leaving is None:
             raise BundleError(
@@ -136,14 +123,14 @@ class Answers:
         if recommender is None:
             raise self._absent("no recommender")
         question, day = read_question(body, self.products), self.as_of
-        return self.recommended(recommender, self.asked(question, day), question, day)
+        return self.recommended(recommender, self.customers.asked(question, day), question, day)
 
     def recommended(
         self, recommender: Recommender, customer: Seen, question: Question, day: date | None
     ) -> dict[str, Any]:
         """What is recommended to a customer as seen from a day."""
         assert customer.vectors is not None
-        eligibility = self._eligible(customer, day)
+        eligibility = self.customers.eligible(customer, day)
         allowed = customer.allowed
         if allowed is None or question.exclude or question.candidates is not None:
             allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
@@ -178,7 +165,7 @@ class Answers:
         """The answer to the body of POST /segment; BadRequest says what is wrong with it. One call at a time."""
         if self.segmentation is None:
             raise self._absent("no segments")
-        return self._about(self.asked(read_who(body), self.as_of).facts)
+        return self._about(self.customers.asked(read_who(body), self.as_of).facts)
 
     def churn(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /churn; BadRequest says what is wrong with it. One call at a time."""
@@ -186,7 +173,7 @@ class Answers:
             raise self._absent("nothing about who will leave")
         who, most = read_leaving(body)
         day = self.as_of
-        customer = self.asked(who, day)
+        customer = self.customers.asked(who, day)
         facts = customer.facts
         if facts.standing == "joins_later":
             raise BadRequest(
@@ -202,7 +189,7 @@ class Answers:
         All of it is about one feature row. What the bundle does not tell is left out.
         """
         question, day = read_question(body, self.products), self.as_of
-        customer = self.asked(question, day)
+        customer = self.customers.asked(question, day)
         if self.recommender is not None:
             answer = self.recommended(self.recommender, customer, question, day)
         else:
@@ -212,13 +199,15 @@ class Answers:
             del answer["churn"]["customer_id"]
         if self.next_action is not None:
             now = self.day.now() if isinstance(self.day, Clock) else None
-            with self._reached():
-                answer["next_best_action"] = self.next_action.of(customer, day, self._eligible(customer, day), now)
+            with reached():
+                answer["next_best_action"] = self.next_action.of(
+                    customer, day, self.customers.eligible(customer, day), now
+                )
         return answer
 
     def embed(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /embed: the customer's vector, of the embedding, else of the recommender."""
-        customer = self.asked(read_who(body), self.as_of)
+        customer = self.customers.asked(read_who(body), self.as_of)
         if (embedding := self.embedding) is not None:
             vector = embedding.embed(customer.rows).vectors[0]
         else:
@@ -236,9 +225,9 @@ class Answers:
     def similar_customers(self, body: Body) -> dict[str, Any]:
         """The answer to the body of POST /similar_customers: who of the known customers is most like the customer."""
         who, k = read_like(body)
-        customer = self.asked(who, self.as_of)
+        customer = self.customers.asked(who, self.as_of)
         customer_id = customer.facts.customer_id
-        with self._reached():
+        with reached():
             found = self.neighbours.like(self.compared_by(customer), customer_id, k)
         return {"customer_id": customer_id, "items": found.to_dicts()}
 
@@ -281,22 +270,6 @@ class Answers:
             answer["reasons"] = [asdict(reason) for reason in why]
         return answer
 
-    def _eligible(self, customer: Seen, day: date | None) -> Eligibility | None:
-        """What rules leave of the products, worked out once for what is kept of a customer; None without rules."""
-        if self.rules is None:
-            return None
-        if customer.eligibility is None:
-            with self._reached():
-                customer.eligibility = self.rules.eligible(customer.tables(), customer.rows, day)
-        return customer.eligibility
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except StoreDown as error:
-            raise Unavailable(str(error)) from None
-
     def _absent(self, what: str) -> BadRequest:
         return BadRequest("path", f"this bundle has {what}; it answers POST {', '.join(self.paths)}", 404)
 
@@ -321,40 +294,3 @@ class Answers:
         self.neighbours.prepare()
         if self.known is not None:
             self.known.seen("nobody", self.as_of)
-
-    def asked(self, who: Who, day: date | None) -> Seen:
-        """The customer of a question as seen from a day; BadRequest if they are not known or their data are wrong."""
-        if who.customer_id is None:
-            return self._own(who, day)
-        if self.known is None:
-            raise BadRequest("customer_id", "no lake is being served; send the customer's own data as customer", 404)
-        with self._reached():
-            if who.events is not None:
-                found = self._with_events(self.known, who.customer_id, who.events, day)
-            else:
-                found = self.known.seen(who.customer_id, day)
-        if found is None:
-            right = "check the id, or send the customer's own data as customer"
-            raise BadRequest("customer_id", f"no such customer in {self.known.where}; {right}", 404)
-        return found
-
-    def _with_events(self, known: Known, customer_id: str, events: Mapping[str, Any], day: date | None) -> Seen | None:
-        """A known customer with what has just happened to them; nothing of it is kept."""
-        tables = known.tables(customer_id)
-        if tables is None:
-            return None
-        fresh = self.contract.events(customer_id, events, tables, day)
-        try:
-            (found,) = self.sight.see(with_events(tables, fresh), [customer_id], day)
-        except DataError as error:
-            raise BadRequest("events", str(error)) from None
-        return found
-
-    def _own(self, who: Who, day: date | None) -> Seen:
-        assert who.customer is not None
-        customer_id, tables = self.contract.tables(who.customer, day)
-        try:
-            (found,) = self.sight.see(tables, [customer_id], day)
-        except DataError as error:  # values that each keep the contract and yet lead to no finite vector
-            raise BadRequest("customer", str(error)) from None
-        return found

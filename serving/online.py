@@ -1,17 +1,17 @@
 """The endpoints of the online state: events in, one customer's data out, consent, erasure."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from recsys.lake.contract import TABLES
 from serving.answers import Answers
 from serving.customer_data import read_value
+from serving.customers import reached
 from serving.incoming import read_events, told
 from serving.metrics import stage
-from serving.request import BadRequest, Unavailable, kind_of, nearest, read_fields, read_id
-from serving.store import Store, StoreDown
+from serving.request import BadRequest, kind_of, nearest, read_fields, read_id
+from serving.store import Store
 from serving.store.customer import Consent, erase, known_of, put_consent, was_erased
 from serving.store.event_rows import EventRow
 from serving.store.take import take
@@ -23,9 +23,9 @@ CONSENT = ("purpose", "channel", "granted", "at")
 def events(answers: Answers, body: bytes, path: Mapping[str, str]) -> dict[str, Any]:
     """The answer to POST /events: for each event new, repeated or refused; what is new is on the disk by then."""
     store, day = _store(answers), answers.as_of
-    sent = read_events(read_fields(body), answers.contract, day)
+    sent = read_events(read_fields(body), answers.customers.contract, day)
     places = [i for i, row in enumerate(sent) if isinstance(row.event, EventRow)]
-    with _reached(), stage("store"):
+    with reached(), stage("store"):
         results = take(store, [row.event for row in sent if isinstance(row.event, EventRow)], _received())
     return told(sent, dict(zip(places, results, strict=True)), day)
 
@@ -34,7 +34,7 @@ def customer(answers: Answers, body: bytes, path: Mapping[str, str]) -> dict[str
     """The answer to GET /customers/{id}: all that is stored, and where the bundle sees them."""
     store, customer_id = _store(answers), read_id(path["id"], "id")
     day = answers.as_of
-    with _reached(), stage("store"):
+    with reached(), stage("store"):
         known = known_of(store, customer_id)
         seen = answers.known.seen(customer_id, day) if answers.known and known is not None else None
     if known is None or seen is None:
@@ -65,7 +65,7 @@ def consent(answers: Answers, body: bytes, path: Mapping[str, str]) -> dict[str,
         empty = "purpose" if read["purpose"] == "" else "channel"
         raise BadRequest(empty, f"{kind_of('')} without a character; write a name such as marketing or email")
     said = Consent(read["purpose"], read["channel"], read["granted"])
-    with _reached(), stage("store"):
+    with reached(), stage("store"):
         at = put_consent(store, customer_id, said, read.get("at"), answers.day.now(), _received())
     if at is None:
         raise _nobody()
@@ -75,7 +75,7 @@ def consent(answers: Answers, body: bytes, path: Mapping[str, str]) -> dict[str,
 def erasure(answers: Answers, body: bytes, path: Mapping[str, str]) -> dict[str, Any]:
     """The answer to DELETE /customers/{id}; the same when asked again."""
     store, customer_id = _store(answers), read_id(path["id"], "id")
-    with _reached(), stage("store"):
+    with reached(), stage("store"):
         gone = erase(store, customer_id, _received()) or was_erased(store, customer_id)
     if not gone:
         raise _nobody()
@@ -95,11 +95,3 @@ def _nobody() -> BadRequest:
 def _received() -> datetime:
     """When a request came in: the machine's time, for the record alone."""
     return datetime.now(UTC)
-
-
-@contextmanager
-def _reached() -> Iterator[None]:
-    try:
-        yield
-    except StoreDown as error:
-        raise Unavailable(str(error)) from None

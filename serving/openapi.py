@@ -34,7 +34,7 @@ _HEADERS = {
 def answer(current: Answers, body: bytes, path: Mapping[str, str]) -> bytes:
     """GET /openapi.json: the document for the bundle in force."""
     if current not in _made:
-        attributes = {name: dtype for name, dtype in current.contract.attributes.items()}
+        attributes = {name: dtype for name, dtype in current.customers.contract.attributes.items()}
         _made[current] = json.dumps(document(ENDPOINTS, attributes, KEYS in os.environ), ensure_ascii=False).encode()
     return _made[current]
 

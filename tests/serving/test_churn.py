@@ -111,7 +111,7 @@ def test_reasons_are_those_that_were_planted_and_sum_to_the_log_odds(leaving_ban
     against = {reason["text"] for reason in stays if reason["effect"] < 0}
     assert {"age 21", "active: yes"} <= against and stays[0]["text"] in against
     assert answers.why is not None and answers.leaving is not None
-    rows = answers.asked(Who("C00003", None), answers.as_of).rows
+    rows = answers.customers.asked(Who("C00003", None), answers.as_of).rows
     leaving = answers.why.reasons_for_leaving(rows, 10)[0]
     assert leaving == [reason for reason in answers.why.reasons(rows, 10)[0] if reason.effect > 0]
     arrays = answers.leaving.encoder.encode(rows)

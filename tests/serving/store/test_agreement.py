@@ -188,7 +188,7 @@ def test_what_is_stored_comes_back_to_the_last_bit(state: Open) -> None:
     for customer_id in ("C0000", "C0001", "C0099"):
         found = store.rows_of(customer_id)
         assert found is not None
-        tables = {**answers.bank.tables, **found[1]}
+        tables = {**answers.customers.bank.tables, **found[1]}
         (seen,) = answers.sight.see(tables, [customer_id], answers.as_of)
         again = seen_from(stored(seen), definition, lambda: {})
         assert seen.rows.schema == row_schema(definition)
