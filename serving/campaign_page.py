@@ -10,6 +10,8 @@ from recsys.pages.tables import section, table
 from recsys.segment_cards.labels import money
 
 NOT_ALLOWED = {
+    "has_left": "has left",
+    "not_a_customer_yet": "not a customer yet",
     "no_consent": "no consent for any channel of the plan",
     "resting": "contacted too lately",
     "window_used_up": "contacts of the window used up",

@@ -9,12 +9,19 @@ from recsys.campaigns.allocation import Limits, Problem, Solution
 from recsys.campaigns.allocation.solve import plan_use, plan_value
 from recsys.campaigns.draw import Draw
 from recsys.campaigns.offers import Offers, used_money
-from recsys.campaigns.reasons import CAPPED, CONSENT, NOTHING, RESTING
+from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING
 from recsys.segment_cards.suppression import hidden_parts
 from serving.campaign_job import Job
 from serving.campaign_values import Bucket
 
-BLOCKED = {"no_consent": CONSENT, "resting": RESTING, "window_used_up": CAPPED, "nothing_eligible": NOTHING}
+BLOCKED = {
+    "has_left": LEFT,
+    "not_a_customer_yet": LATER,
+    "no_consent": CONSENT,
+    "resting": RESTING,
+    "window_used_up": CAPPED,
+    "nothing_eligible": NOTHING,
+}
 
 
 def summary(

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from recsys.bundle import Adoption, Bundle, Recommender
+from recsys.bundle.churn import leaving_rule
 from recsys.bundle.segmentation import PART as SEGMENTS
 from recsys.bundle.segmentation import Segmentation, segmentation_of
 from recsys.bundle.uplift import uplift_of
@@ -17,7 +18,8 @@ from recsys.campaigns.allocation import Part
 from recsys.campaigns.contact_history import history
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
-from recsys.campaigns.reasons import CAPPED, CONSENT, NOTHING, RESTING
+from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, STANDING
+from recsys.churn.standing import standing_by_tables
 from recsys.durable import rename
 from recsys.errors import BundleError, ConfigError
 from recsys.features.examples import scoring_examples
@@ -63,6 +65,7 @@ class Valuation:
         self.columns = np.array([self.recommender.products.index(p.product) for p in plan.products])
         self.horizon = 0 if self.adoption is None else self._horizon(self.adoption, plan.horizon_months)
         self.segmentation = self._segments(bundle, threads)
+        self.rule = leaving_rule(bundle)
 
     def _horizon(self, adoption: Adoption, months: int | None) -> int:
         known = adoption.horizons_months
@@ -91,7 +94,13 @@ class Valuation:
             none = np.zeros(0, dtype=np.int64)
             return Bucket(ids, Part(empty, self._kept(empty), self._kept_group(none), none), none.astype(np.int8))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
-        return self.valued(tables, ids, rows, self.groups(tables, ids, day), day)
+        return self.valued(tables, ids, rows, self.groups(tables, ids, day), day, self.standing(tables, ids, day))
+
+    def standing(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
+        """int8 [N]: why each customer is nobody to contact, LEFT or LATER, and 0 for a customer of the day."""
+        found = standing_by_tables(tables, day, self.rule).select("customer_id", "standing")
+        asked = ids.to_frame("customer_id").join(found, on="customer_id", how="left", maintain_order="left")
+        return asked["standing"].replace_strict(STANDING, return_dtype=pl.Int8).to_numpy()
 
     def valued(
         self,
@@ -100,15 +109,18 @@ class Valuation:
         rows: pl.DataFrame,
         groups: np.ndarray,
         day: date | None,
+        standing: np.ndarray,
         vectors: np.ndarray | None = None,
     ) -> Bucket:
-        """Customers whose feature rows and groups, int64 [N], are known; of the tables contacts and consents are read.
+        """Customers whose feature rows, groups, int64 [N], and standing, int8 [N], are known.
+
+        Of the tables contacts and consents are read.
 
         With `vectors` of the part adoption, float32 [N, D], a plan of assumed lifts reads only `customer_id` and
         `holdings` of the rows.
         """
         past = history(tables.get("contacts"), ids, self.plan, day)
-        allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left)
+        allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left, standing)
         baseline, effect, se = self._effects(rows, vectors)
         values = self.offers.values(baseline, effect, se, past.pressure, allowed)
         costs = self._kept(self.offers.costs(baseline, effect))
@@ -140,6 +152,7 @@ class Valuation:
         day: date | None,
         resting: np.ndarray,
         left: np.ndarray,
+        standing: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """bool [K, N], and why nothing is allowed."""
         plan = self.plan
@@ -150,9 +163,13 @@ class Valuation:
         product = self.recommender.allowed(rows)[:, self.columns]
         awake = may & ~resting
         found = awake[:, self.offers.index[:, 1]] & product[:, self.offers.index[:, 0]] & (left > 0)[:, None]
+        found &= (standing == 0)[:, None]
         blocked = np.select(
-            [~may.any(axis=1), ~awake.any(axis=1), left <= 0, ~found.any(axis=1)],
-            [CONSENT, RESTING, CAPPED, NOTHING],
+            [
+                *(standing == gone for gone in (LEFT, LATER)),
+                *(~may.any(axis=1), ~awake.any(axis=1), left <= 0, ~found.any(axis=1)),
+            ],
+            [LEFT, LATER, CONSENT, RESTING, CAPPED, NOTHING],
             0,
         )
         return found.T, blocked.astype(np.int8)

@@ -17,7 +17,7 @@ from recsys.campaigns.offers import Offers
 from recsys.campaigns.pacing import Pacer
 from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedPrices
-from recsys.campaigns.reasons import NOTHING, Words, best_single, charged
+from recsys.campaigns.reasons import NOTHING, STANDING, Words, best_single, charged
 from recsys.errors import ConfigError, DataError
 from recsys.lake.buckets import stable_hashes
 from recsys.lake.contract import TABLES, schema_of
@@ -118,7 +118,11 @@ class NextAction:
             else:
                 group = self.valuation.groups(tables, ids, day)
             rows = seen.held if self.valuation.uplift is None else seen.rows
-            found = self.valuation.valued(tables, ids, rows, group, day, seen.adoption)
+            if self.valuation.rule is None:
+                standing = self.valuation.standing(tables, ids, day)
+            else:
+                standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
+            found = self.valuation.valued(tables, ids, rows, group, day, standing, seen.adoption)
             seen.valued = (self.prices.version, found)
         kept: Bucket = seen.valued[1]
         return kept

@@ -66,6 +66,11 @@ class About(BaseModel):
     """Attributes that tell the outcome alone and are read all the same, because the configuration says so."""
 
 
+def leaving_rule(bundle: Bundle) -> LeavingRule | None:
+    """By which the bundle's training knew who had left; None without churn, or where a label told it."""
+    return bundle.parsed(ABOUT, About).rule if PART in bundle.contents.parts else None
+
+
 class Churn:
     """P(leaving) through ONNX Runtime alone; equal customers get equal bits in any batch.
 

@@ -8,8 +8,11 @@ from recsys.campaigns.allocation import Part, Prices
 from recsys.campaigns.allocation.problem import price_row
 from recsys.campaigns.offers import Offers
 
-CONSENT, RESTING, CAPPED, NOTHING = 1, 2, 3, 4
-"""Why no action at all is allowed: no consent, contacted too lately, contacts used up, no product is left."""
+CONSENT, RESTING, CAPPED, NOTHING, LEFT, LATER = 1, 2, 3, 4, 5, 6
+"""Why no action at all is allowed: no consent, contacted too lately, contacts used up, no product is left, the customer
+has left, or joins on the day or later."""
+STANDING = {"customer": 0, "left": LEFT, "joins_later": LATER}
+"""The standing of a customer (`recsys.churn.standing`) → why they may not be contacted, 0 where they may."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Words:
             RESTING: "contacted too lately: the channels that are allowed rest",
             CAPPED: "the contacts allowed in the window are used up",
             NOTHING: "no product of the plan may be offered: held already, or not eligible",
+            LEFT: "has left: no customer any more",
+            LATER: "not a customer yet",
         }
 
     def contacted(self, gain: float, price: float, by_price: bool) -> str:

@@ -30,6 +30,22 @@ def standing(tables: Tables, as_of: date | None, rule: LeavingRule | None) -> pl
     return found.select("customer_id", "standing", "joined")
 
 
+def standing_by_tables(tables: Tables, as_of: date | None, rule: LeavingRule | None) -> pl.DataFrame:
+    """`standing` by the rule; without one a customer has left who had an account closed and has none open.
+
+    Who never had an account has not left by that: a bank may keep accounts of some of its customers only.
+    """
+    found = standing(tables, as_of, rule)
+    accounts, holders = tables.get("accounts"), tables.get("account_holders")
+    if rule is not None or as_of is None or accounts is None or holders is None or "closed" not in accounts.columns:
+        return found
+    over = pl.col("closed") < as_of
+    some = holders.join(accounts.select("account_id", over.fill_null(False).alias("over")), on="account_id")
+    gone = some.group_by("customer_id").agg(pl.col("over").all()).filter("over")["customer_id"]
+    left = (pl.col("standing") == "customer") & pl.col("customer_id").is_in(gone.implode())
+    return found.with_columns(pl.when(left).then(pl.lit("left")).otherwise("standing").alias("standing"))
+
+
 def _told(tables: Tables, rule: LeavingRule) -> bool:
     closed = {"accounts", "account_holders"} <= set(tables)
     active = any(name in tables for name in rule.activity)

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from recsys.campaigns.allocation import Part
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedPrices
+from recsys.churn.config import LeavingRule
+from recsys.churn.standing import standing
 from recsys.errors import DataError
 from recsys.lake.store import Lake
 from recsys.retention.consent import consented
@@ -69,6 +72,31 @@ def test_nobody_is_contacted_without_consent(small_bank: SmallBank, rows: pl.Dat
         may = consented(lake.read("consents"), through["customer_id"], "marketing", [channel], lake.as_of)
         assert may.all()
     assert rows["reason"].str.starts_with("no consent").any()
+
+
+def test_who_has_left_or_is_not_there_yet_is_never_contacted(
+    small_bank: SmallBank, planned: Path, rows: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = Lake.open(small_bank.lake)
+    accounts = lake.read("account_holders").join(lake.read("accounts"), on="account_id")
+    closed = accounts.group_by("customer_id").agg((pl.col("closed") < lake.as_of).fill_null(False).all())
+    gone = rows.filter(pl.col("customer_id").is_in(closed.filter("closed")["customer_id"].implode()))
+    assert gone.height > 30 and gone["action"].is_null().all()
+    assert set(gone["reason"]) == {"has left: no customer any more"}
+    assert json.loads((planned / "plan.json").read_text())["not_allowed"]["has_left"] == gone.height
+    assert "has left" in (planned / "plan.html").read_text()
+
+    day, early = date(2023, 6, 1), tmp_path / "early"
+    monkeypatch.setattr("serving.campaign_values.leaving_rule", lambda bundle: LeavingRule(inactive_days=20))
+    words = ("campaign", "plan", str(EXAMPLE), str(small_bank.bundle), str(small_bank.lake), str(early))
+    called(*words, "--as-of", day.isoformat())
+    then = pl.read_parquet(early / "bucket=*.parquet")
+    tables = {name: lake.read(name) for name in ("customers", "accounts", "account_holders", "transactions")}
+    told = standing({**tables, "interactions": lake.read("interactions")}, day, LeavingRule(inactive_days=20))
+    reasons = {"left": "has left: no customer any more", "joins_later": "not a customer yet"}
+    for said, reason in reasons.items():
+        who = then.filter(pl.col("customer_id").is_in(told.filter(standing=said)["customer_id"].implode()))
+        assert who.height >= 5 and who["action"].is_null().all() and set(who["reason"]) == {reason}
 
 
 def test_limits_and_caps_hold_after_the_draw(planned: Path, rows: pl.DataFrame) -> None:

@@ -1,7 +1,9 @@
 """The next best action for one customer: what the batch plan would do at the same prices, paced where a clock runs."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, time, timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,8 @@ from recsys.bundle import Bundle, Recommender
 from recsys.campaigns.draw import draw
 from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedPrices
+from recsys.churn.config import LeavingRule
+from recsys.churn.standing import standing
 from recsys.errors import ConfigError, DataError
 from recsys.lake.store import Lake
 from recsys.rules import Eligibility
@@ -20,6 +24,7 @@ from serving.answers import Answers
 from serving.campaign_values import Valuation
 from serving.next_action import ARMS, NextAction
 from serving.schemas import DecideAnswer
+from serving.seen import Seen
 from serving.served import Served
 from tests.conftest import ROOT, SmallBank, called
 
@@ -59,8 +64,9 @@ def test_one_customer_gets_what_the_batch_gives_at_the_same_prices(
 ) -> None:
     lake, plan, prices = Lake.open(small_bank.lake), action.plan, PublishedPrices.read(planned / "prices.json")
     valuation, names = Valuation(Bundle.load(small_bank.bundle), plan, 1), prices.action
-    compared, contacted, arms = 0, 0, set()
+    compared, contacted, left, arms = 0, 0, 0, set()
     written = pl.read_parquet(planned / "bucket=*.parquet")
+    blocked = ("has left", "not a customer", "no consent", "contacted too lately", "no product", "held out")
     agreed = 0
     for number in range(lake.buckets):
         bucket = valuation.of(lake.bucket(number), lake.as_of)
@@ -82,8 +88,31 @@ def test_one_customer_gets_what_the_batch_gives_at_the_same_prices(
             agreed += sorted(in_file) == sorted(wanted)
             compared, contacted = compared + 1, contacted + bool(wanted)
             arms.add(told["arm"])
-    assert compared == lake.tables["customers"].rows and contacted > 20 and arms == set(ARMS)
+            left += str(told["reason"]).startswith("has left")
+            if told["reason"].startswith(blocked):
+                assert written.filter(pl.col("customer_id") == customer)["reason"].to_list() == [told["reason"]]
+    assert compared == lake.tables["customers"].rows and contacted > 20 and left > 30 and arms == set(ARMS)
     assert agreed > 0.9 * compared, "but for whom the plan moved to keep its limits to the last unit"
+
+
+def test_who_has_left_by_the_rule_of_the_bundle_gets_nothing(
+    small_bank: SmallBank, planned: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule = LeavingRule(accounts_closed=True)
+    monkeypatch.setattr("serving.campaign_values.leaving_rule", lambda bundle: rule)
+    ruled, lake = NextAction.open(planned / "prices.json", answers.bundle), Lake.open(small_bank.lake)
+    seen_of: dict[str, dict[str, object]] = {}
+    told = standing(lake.bucket(0), lake.as_of, rule)
+    for customer, said, joined in told.iter_rows():
+        seen = answers.known.seen(customer, answers.as_of) if answers.known else None
+        assert seen is not None
+        facts = replace(seen.facts, standing=said, joined=joined)  # as a bundle with this rule sees them
+        anew = Seen(facts, seen.vectors, seen.adoption, partial(getattr, seen, "rows"), seen.tables)
+        seen_of[said] = ruled.of(anew, answers.as_of)
+        if said == "left":
+            assert seen_of[said]["actions"] == []
+            assert seen_of[said]["reason"] == "has left: no customer any more"
+    assert {"left", "customer"} <= set(seen_of)
 
 
 def test_rules_take_a_product_out_before_the_choice(
