@@ -200,9 +200,8 @@ class Answers:
         if self.next_action is not None:
             now = self.day.now() if isinstance(self.day, Clock) else None
             with reached():
-                answer["next_best_action"] = self.next_action.of(
-                    customer, day, self.customers.eligible(customer, day), now
-                )
+                found = self.next_action.of(customer, day, self.customers.eligible(customer, day), now)
+            answer["next_best_action"] = {n: v for n, v in found.items() if n != "removed" or question.removed}
         return answer
 
     def embed(self, body: Body) -> dict[str, Any]:

@@ -22,11 +22,20 @@ PlanFile = Annotated[
 ]
 
 
+RulesFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--rules", metavar="FILE", help="Who may be offered what, and contacted how (docs/rules.md); binds the plan."
+    ),
+]
+
+
 def plan(
     plan: PlanFile,
     bundle: BundlePath,
     lake: LakePath,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Local directory: new, empty, or a run to continue.")],
+    rules: RulesFile = None,
     as_of: AsOf = None,
     version: Version = None,
     memory: Memory = "4GiB",
@@ -45,7 +54,7 @@ def plan(
 
     day, room, read = _asked(plan, as_of, memory)
     with progress_bar("Campaign plan") as progress, only_writer(out):
-        told = make_plan(open_job(read, bundle, lake, out, day, version), room, threads, progress)
+        told = make_plan(open_job(read, bundle, lake, out, day, version, rules=rules), room, threads, progress)
     currency = told["currency"]
     print(
         f"{told['contacts']:,} contacts with {told['contacted']:,} of {told['customers']:,} customers, "
@@ -68,6 +77,7 @@ def frontier(
     bundle: BundlePath,
     lake: LakePath,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Local directory for the page and its JSON.")],
+    rules: RulesFile = None,
     as_of: AsOf = None,
     version: Version = None,
     memory: Memory = "4GiB",
@@ -89,7 +99,8 @@ def frontier(
 
     day, room, read = _asked(plan, as_of, memory)
     with progress_bar("Frontier") as progress, only_writer(out):
-        told = run(open_job(read, bundle, lake, out, day, version, "campaign frontier"), room, threads, progress)
+        job = open_job(read, bundle, lake, out, day, version, "campaign frontier", rules)
+        told = run(job, room, threads, progress)
     currency = told["currency"]
     for point in told["points"]:
         print(

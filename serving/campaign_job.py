@@ -13,6 +13,7 @@ from recsys.campaigns.plan import CampaignPlan
 from recsys.durable import rename
 from recsys.errors import DataError
 from recsys.lake.store import Lake
+from recsys.rules import Rules
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
 from serving.batch import RUN
 
@@ -27,6 +28,9 @@ class Job:
     day: date | None
     out: Path
     kind: str = "campaign plan"
+    rules: Rules | None = None
+    """Who may be offered what, and contacted how."""
+    rules_path: str = "rules"
 
     @property
     def unit(self) -> float:
@@ -36,7 +40,9 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What the plan follows from."""
+        ruled = {} if self.rules is None else {"rules": self.rules.digest}
         return {
+            **ruled,
             "schema": 1,
             "job": self.kind,
             "plan": self.plan.model_dump(mode="json"),
@@ -60,17 +66,19 @@ def open_job(
     as_of: date | None,
     version: int | None,
     kind: str = "campaign plan",
+    rules: Path | None = None,
 ) -> Job:
-    """Open bundle and lake; DataError if `out` belongs to another plan."""
+    """Open bundle and lake; DataError if `out` belongs to another plan, ConfigError for a file that is not of rules."""
+    ruled = None if rules is None else Rules.read(rules)
     bundle, run = Bundle.load(bundle_path), out / RUN
     begun = _begun(run)
     if version is None and begun is not None:
         version = begun.get("lake", {}).get("version")
     lake = Lake.open(lake_path, version)
     check_fits(bundle, lake)
-    job = Job(plan, bundle, lake, scoring_day(lake, as_of), out, kind)
+    job = Job(plan, bundle, lake, scoring_day(lake, as_of), out, kind, ruled, str(rules))
     if begun is not None and begun != job.identity:
-        differing = sorted(key for key in job.identity if begun.get(key) != job.identity[key])
+        differing = sorted(key for key in {*begun, *job.identity} if begun.get(key) != job.identity.get(key))
         raise DataError(f"{out}: belongs to another run (another {', '.join(differing)}); name another directory")
     out.mkdir(parents=True, exist_ok=True)
     if begun is None:

@@ -16,6 +16,7 @@ NOT_ALLOWED = {
     "resting": "contacted too lately",
     "window_used_up": "contacts of the window used up",
     "nothing_eligible": "no product of the plan may be offered",
+    "ruled_out": "rules leave nothing",
 }
 
 
@@ -105,7 +106,12 @@ def _not_allowed(content: Mapping[str, Any]) -> str:
         for name, said in NOT_ALLOWED.items()
         if content["not_allowed"][name]
     ]
-    return table(["why", "customers"], rows, (1,)) or "<p>Everyone may be contacted by some action.</p>"
+    said = table(["why", "customers"], rows, (1,)) or "<p>Everyone may be contacted by some action.</p>"
+    if not content["removed"]:
+        return said
+    ruled = [[escape(row["rule"]), f"{row['customers']:,}", f"{row['actions']:,}"] for row in content["removed"]]
+    heads = ["rule", "customers from whom it removed something", "offers removed"]
+    return said + "<p>What rules removed, of what all else had allowed:</p>" + table(heads, ruled, (1, 2))
 
 
 def _assumed(content: Mapping[str, Any]) -> str:

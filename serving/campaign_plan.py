@@ -26,8 +26,9 @@ from serving.campaign_job import Job
 from serving.campaign_page import plan_page
 from serving.campaign_summary import summary
 from serving.campaign_values import Bucket, Valuation, read_values, write_values
+from serving.rules import RulesInForce
 
-VALUES, PRICES, SUMMARY = ".values", "prices.json", "plan.json"
+VALUES, PRICES, SUMMARY, REMOVED = ".values", "prices.json", "plan.json", "removed"
 GAP = 1e-5
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
 COLUMNS: dict[str, Any] = {
@@ -63,6 +64,9 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress) -> dict[s
         drawn.append(here)
         rows = _rows(job, bucket, problem, solution, number, here, words)
         _write_rows(job.out / f"bucket={number:04d}.parquet", rows)
+        if bucket.removed is not None:
+            (job.out / REMOVED).mkdir(exist_ok=True)
+            _write_rows(job.out / REMOVED / f"bucket={number:04d}.parquet", _removed(job, bucket))
     published(job, problem, solution).write(job.out / PRICES)
     content = summary(job, problem, limits, solution, buckets, drawn)
     write_page(job.out, "plan", content, plan_page(content))
@@ -72,7 +76,10 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress) -> dict[s
 
 def valued(job: Job, memory: int, threads: int, progress: Progress) -> list[Bucket]:
     """Values of every bucket, written once and mapped."""
-    valuation = Valuation(job.bundle, job.plan, threads)
+    rules = None
+    if job.rules is not None:
+        rules = RulesInForce.of(job.rules, job.rules_path, job.bundle, job.lake, job.day, threads)
+    valuation = Valuation(job.bundle, job.plan, threads, rules)
     places = write_values(valuation, BucketReader(job.lake, memory), job.day, job.out / VALUES, progress)
     return [read_values(place) for place in places]
 
@@ -165,6 +172,20 @@ def _drawn_columns(here: Draw, rows: np.ndarray) -> list[pl.Series]:
     ]
 
 
+def _removed(job: Job, bucket: Bucket) -> pl.DataFrame:
+    """`customer_id, action, rule`: every action that a rule removed and all else had allowed, by customer."""
+    assert bucket.removed is not None
+    who, what = np.nonzero(np.asarray(bucket.removed).T >= 0)
+    rule = np.asarray(bucket.removed)[what, who]
+    return pl.DataFrame(
+        {
+            "customer_id": bucket.ids.gather(who),
+            "action": Offers(job.plan).table["action"].gather(what),
+            "rule": pl.Series(bucket.rules, dtype=pl.String).gather(rule),
+        }
+    )
+
+
 def _why_not(bucket: Bucket, planned: np.ndarray, here: Draw, rows: np.ndarray, prices: Any, words: Words) -> list[str]:
     part = bucket.part.take(rows)
     best = best_single(part, prices)
@@ -174,9 +195,8 @@ def _why_not(bucket: Bucket, planned: np.ndarray, here: Draw, rows: np.ndarray, 
         if here.arm[row] == 1 and (planned[:, row] >= 0).any():
             said.append("held out to measure the effect")
         else:
-            said.append(
-                words.not_contacted(int(bucket.blocked[row]), int(best[i]), float(at.gain[i]), float(at.price[i]))
-            )
+            gain, price = float(at.gain[i]), float(at.price[i])
+            said.append(words.not_contacted(int(bucket.blocked[row]), int(best[i]), gain, price, bucket.ruled_by(row)))
     return said
 
 

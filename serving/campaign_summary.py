@@ -9,7 +9,7 @@ from recsys.campaigns.allocation import Limits, Problem, Solution
 from recsys.campaigns.allocation.solve import plan_use, plan_value
 from recsys.campaigns.draw import Draw
 from recsys.campaigns.offers import Offers, used_money
-from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING
+from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, RULED
 from recsys.segment_cards.suppression import hidden_parts
 from serving.campaign_job import Job
 from serving.campaign_values import Bucket
@@ -21,6 +21,7 @@ BLOCKED = {
     "resting": RESTING,
     "window_used_up": CAPPED,
     "nothing_eligible": NOTHING,
+    "ruled_out": RULED,
 }
 
 
@@ -51,6 +52,7 @@ def summary(
         "limits": [_limit(job, problem, stated, solution, used, j, bool(money_rows[j])) for j in range(len(stated))],
         "actions": _actions(job, problem, done),
         "not_allowed": {name: int((blocked == code).sum()) for name, code in BLOCKED.items()},
+        "removed": _removed(buckets),
         "notes": [],
     }
     content["notes"] = _notes(job, content)
@@ -105,6 +107,22 @@ def _actions(job: Job, problem: Problem, done: Sequence[np.ndarray]) -> list[dic
             "expected_gain": None if hidden[k] else round(float(gain[k]), 2),
         }
         for k, row in enumerate(table.select("action", "product_id", "channel", "level", "cost").to_dicts())
+    ]
+
+
+def _removed(buckets: Sequence[Bucket]) -> list[dict[str, Any]]:
+    """What each rule was the first to remove of what all else had allowed."""
+    names = next((bucket.rules for bucket in buckets if bucket.rules), ())
+    actions, customers = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+    for bucket in buckets:
+        if bucket.removed is not None:
+            for rule in range(len(names)):
+                gone = np.asarray(bucket.removed) == rule
+                actions[rule] += gone.sum()
+                customers[rule] += gone.any(axis=0).sum()
+    return [
+        {"rule": name, "customers": int(customers[rule]), "actions": int(actions[rule])}
+        for rule, name in enumerate(names)
     ]
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from recsys.campaigns.allocation import Part
 from recsys.campaigns.contact_history import history
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
-from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, STANDING
+from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, RULED, STANDING
 from recsys.churn.standing import standing_by_tables
 from recsys.durable import rename
 from recsys.errors import BundleError, ConfigError
@@ -27,7 +27,9 @@ from recsys.features.features import features
 from recsys.lake.parts import BucketReader
 from recsys.progress import Progress
 from recsys.retention.consent import consented
+from recsys.rules import Eligibility
 from serving.batch import COPIES
+from serving.rules import RulesInForce
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,29 @@ class Bucket:
     part: Part
     blocked: np.ndarray
     """int8 [n]: why nothing is allowed, 0 where something is."""
+    rules: tuple[str, ...] = ()
+    """The names of the rules, those for contacts before those for products."""
+    removed: np.ndarray | None = None
+    """int16 [K, n]: the first rule that removed what all else had allowed, -1 where none did; None without rules."""
 
     @property
     def allowed(self) -> np.ndarray:
         """bool [K, n]."""
         return np.asarray(np.isfinite(self.part.values))
 
+    def ruled_by(self, row: int) -> list[str]:
+        """The rules that left nothing to a customer to whom all else had left something, in their order."""
+        if self.removed is None or self.blocked[row] != RULED:
+            return []
+        return [self.rules[rule] for rule in np.unique(self.removed[:, row]) if rule >= 0]
+
 
 class Valuation:
     """Values of a plan's actions by a bundle, for the customers of a lake's tables."""
 
-    def __init__(self, bundle: Bundle, plan: CampaignPlan, threads: int) -> None:
+    def __init__(self, bundle: Bundle, plan: CampaignPlan, threads: int, rules: RulesInForce | None = None) -> None:
         """BundleError without a part that tells chances to acquire; ConfigError for what the bundle does not know."""
+        self.rules = None if rules is None else rules.reaching([channel.channel for channel in plan.channels])
         self.plan, self.offers = plan, Offers(plan)
         self.recommender = Recommender(bundle, threads)
         self.uplift = uplift_of(bundle, threads) if plan.effect == "uplift" else None
@@ -66,6 +79,13 @@ class Valuation:
         self.horizon = 0 if self.adoption is None else self._horizon(self.adoption, plan.horizon_months)
         self.segmentation = self._segments(bundle, threads)
         self.rule = leaving_rule(bundle)
+
+    def _no_rules(self, empty: np.ndarray) -> tuple[tuple[str, ...], np.ndarray | None]:
+        """What `ruled` adds to a bucket of nobody."""
+        if self.rules is None:
+            return (), None
+        rules = self.rules.rules.rules
+        return tuple(rule.name for rule in (*rules.contacts, *rules.products)), empty.astype(np.int16)
 
     def _horizon(self, adoption: Adoption, months: int | None) -> int:
         known = adoption.horizons_months
@@ -92,9 +112,29 @@ class Valuation:
         if not len(ids):
             empty = np.zeros((len(self.offers.index), 0), dtype=np.float32)
             none = np.zeros(0, dtype=np.int64)
-            return Bucket(ids, Part(empty, self._kept(empty), self._kept_group(none), none), none.astype(np.int8))
+            part = Part(empty, self._kept(empty), self._kept_group(none), none)
+            return Bucket(ids, part, none.astype(np.int8), *self._no_rules(empty))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
-        return self.valued(tables, ids, rows, self.groups(tables, ids, day), day, self.standing(tables, ids, day))
+        found = self.valued(tables, ids, rows, self.groups(tables, ids, day), day, self.standing(tables, ids, day))
+        if self.rules is None:
+            return found
+        contacts = self.rules.contactable(tables, rows, day)
+        return self.ruled(found, contacts, self.rules.eligible(tables, rows, day))
+
+    def ruled(self, bucket: Bucket, contacts: Eligibility | None, products: Eligibility | None) -> Bucket:
+        """The same without what rules remove, and by which: of contacts [n, C] first, then of products [n, P]."""
+        values, blocked, rules = bucket.part.values, bucket.blocked, bucket.rules
+        removed = np.full(values.shape, -1, dtype=np.int16) if bucket.removed is None else bucket.removed.copy()
+        product, channel = self.columns[self.offers.index[:, 0]], self.offers.index[:, 1]
+        for found, columns in ((contacts, channel), (products, product)):
+            if found is not None:
+                by = found.removed_by.T[columns]
+                gone = (by >= 0) & np.isfinite(values)
+                removed = np.where(gone, by + len(rules), removed).astype(np.int16)
+                values, rules = np.where(gone, np.float32(-np.inf), values), (*rules, *found.names)
+        emptied = (blocked == 0) & ~np.isfinite(values).any(axis=0)
+        blocked = np.where(emptied, RULED, blocked).astype(np.int8)
+        return Bucket(bucket.ids, replace(bucket.part, values=values), blocked, rules, removed)
 
     def standing(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
         """int8 [N]: why each customer is nobody to contact, LEFT or LATER, and 0 for a customer of the day."""
@@ -221,12 +261,13 @@ def _write(place: Path, parts: list[Bucket]) -> None:
         ("group", 0, [part.part.group for part in parts]),
         ("most", 0, [part.part.most for part in parts]),
         ("blocked", 0, [part.blocked for part in parts]),
+        ("removed", 1, [part.removed for part in parts]),
     ):
         if arrays[0] is not None:
             whole = np.concatenate([array for array in arrays if array is not None], axis=axis)
             np.save(place / f"{name}.npy", np.ascontiguousarray(whole.take(order, axis=axis)))
     partial = place / ".whole.partial"
-    partial.write_text(json.dumps({"customers": len(ids)}) + "\n")
+    partial.write_text(json.dumps({"customers": len(ids), "rules": parts[0].rules}) + "\n")
     rename(partial, place / "whole")
 
 
@@ -240,4 +281,6 @@ def read_values(place: Path) -> Bucket:
     values, blocked = array("values", True), array("blocked")
     assert values is not None and blocked is not None
     ids = pl.read_parquet(place / "ids.parquet")["customer_id"]
-    return Bucket(ids, Part(values, array("costs", True), array("group"), array("most")), blocked)
+    part = Part(values, array("costs", True), array("group"), array("most"))
+    rules = tuple(json.loads((place / "whole").read_text()).get("rules", ()))
+    return Bucket(ids, part, blocked, rules, array("removed", True))

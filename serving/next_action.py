@@ -17,7 +17,7 @@ from recsys.campaigns.offers import Offers
 from recsys.campaigns.pacing import Pacer
 from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedPrices
-from recsys.campaigns.reasons import NOTHING, STANDING, Words, best_single, charged
+from recsys.campaigns.reasons import STANDING, Words, best_single, charged
 from recsys.errors import ConfigError, DataError
 from recsys.lake.buckets import stable_hashes
 from recsys.lake.contract import TABLES, schema_of
@@ -25,6 +25,7 @@ from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
 from serving.batch import RUN
 from serving.campaign_values import Bucket, Valuation
+from serving.rules import RulesInForce
 from serving.seen import Seen
 
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
@@ -43,6 +44,7 @@ class NextAction:
         unit: float,
         workers: int = 1,
         consents: bool = True,
+        rules: RulesInForce | None = None,
     ) -> None:
         """`unit`: minor units in an amount that reasons show. `workers` share plan and limits equally.
 
@@ -59,7 +61,7 @@ class NextAction:
         if tuple(offers.table["action"]) != prices.action:
             raise ConfigError("--prices: the prices are of other actions than the plan beside them; plan again")
         self.prices, self.plan, self.consents = prices, plan, consents
-        self.valuation = Valuation(bundle, plan, threads=1)
+        self.valuation = Valuation(bundle, plan, 1, rules)
         self.words, self.table = Words(offers, unit), offers.table.to_dicts()
         self.pacer = pacer_of(prices, workers)
         self._actions, self._limits, self._published = prices.actions, prices.shared, prices.prices()
@@ -67,21 +69,35 @@ class NextAction:
         self._lock = Lock()
 
     @classmethod
-    def open(cls, path: str | Path, bundle: Bundle, workers: int = 1, consents: bool = True) -> "NextAction":
+    def open(
+        cls,
+        path: str | Path,
+        bundle: Bundle,
+        workers: int = 1,
+        consents: bool = True,
+        rules: RulesInForce | None = None,
+    ) -> "NextAction":
         """The prices at `path`, with what `recsys campaign plan` left beside them: the plan, and the lake's currency.
 
         Raises DataError for files that are not those of a plan, ConfigError where they do not fit the bundle.
         """
         prices, folder = PublishedPrices.read(Path(path)), Path(path).parent
         try:
-            plan = CampaignPlan.model_validate(json.loads((folder / RUN).read_text(encoding="utf-8"))["plan"])
+            run = json.loads((folder / RUN).read_text(encoding="utf-8"))
+            plan = CampaignPlan.model_validate(run["plan"])
             currency = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))["currency"]
         except (OSError, ValueError, KeyError, TypeError):
             raise DataError(
                 f"{folder}: has no {RUN} and {SUMMARY} of recsys campaign plan, from which the values of its actions "
                 "follow; name prices.json in the folder that the plan was written to"
             ) from None
-        return cls(prices, plan, bundle, 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0, workers, consents)
+        if (ruled := run.get("rules")) is not None and (rules is None or rules.digest != ruled):
+            raise ConfigError(
+                f"--prices: the plan was made by rules {ruled}, and {rules.digest if rules else 'none'} are served; "
+                "name the plan's file with --rules, or plan again"
+            )
+        unit = 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0
+        return cls(prices, plan, bundle, unit, workers, consents, rules)
 
     def of(
         self, seen: Seen, day: date | None, eligibility: Eligibility | None = None, now: datetime | None = None
@@ -92,12 +108,16 @@ class NextAction:
         plan did.
         """
         answer: dict[str, Any] = {"prices": self.prices.version, "actions": [], "arm": None, "propensity": None}
+        answer["removed"] = []
         if day is not None and not self.prices.in_force(day):
             return answer | {"reason": f"the prices were in force until {self.prices.valid_until}; plan again"}
         kept = seen.decided if now is None else None
         if kept is not None and kept[0] == self.prices.version and kept[1] is eligibility:
             return kept[2]
-        bucket = self._ruled(self._valued(seen, day), eligibility)
+        bucket = self._valued(seen, day)
+        if eligibility is not None:
+            bucket = self.valuation.ruled(bucket, None, eligibility)
+        answer["removed"] = self._removed(bucket)
         with self._lock:
             answer |= self._decided(bucket, now)
         if now is None:
@@ -123,19 +143,21 @@ class NextAction:
             else:
                 standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
             found = self.valuation.valued(tables, ids, rows, group, day, standing, seen.adoption)
+            if (rules := self.valuation.rules) is not None:
+                contacts = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
+                found = self.valuation.ruled(found, contacts, None)
             seen.valued = (self.prices.version, found)
         kept: Bucket = seen.valued[1]
         return kept
 
-    def _ruled(self, bucket: Bucket, eligibility: Eligibility | None) -> Bucket:
-        """The same without the products that rules have removed."""
-        if eligibility is None or eligibility.mask.all():
-            return bucket
-        products = self.valuation.columns[self.valuation.offers.index[:, 0]]
-        values = np.where(eligibility.mask[0, products][:, None], bucket.part.values, -np.inf).astype(np.float32)
-        part = type(bucket.part)(values, bucket.part.costs, bucket.part.group, bucket.part.most)
-        blocked = np.where((bucket.blocked == 0) & ~np.isfinite(values).any(axis=0), NOTHING, bucket.blocked)
-        return Bucket(bucket.ids, part, blocked.astype(np.int8))
+    def _removed(self, bucket: Bucket) -> list[dict[str, str]]:
+        """The actions that rules removed, which all else had allowed, and the first rule that did."""
+        by = () if bucket.removed is None else bucket.removed[:, 0]
+        return [
+            {"action": self.table[action]["action"], "rule": bucket.rules[rule]}
+            for action, rule in enumerate(by)
+            if rule >= 0
+        ]
 
     def _decided(self, bucket: Bucket, now: datetime | None) -> dict[str, Any]:
         dual = None
@@ -165,7 +187,8 @@ class NextAction:
             return "held out to measure the effect"
         best = best_single(bucket.part, price)
         at = charged(bucket.part, price, best)
-        return self.words.not_contacted(int(bucket.blocked[0]), int(best[0]), float(at.gain[0]), float(at.price[0]))
+        gain, paid = float(at.gain[0]), float(at.price[0])
+        return self.words.not_contacted(int(bucket.blocked[0]), int(best[0]), gain, paid, bucket.ruled_by(0))
 
     def _counts(self, bucket: Bucket, chosen: list[int]) -> bool:
         """Whether the contacts fit into the limits; they are counted once, however often it is asked."""

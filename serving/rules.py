@@ -81,8 +81,20 @@ class RulesInForce:
 
     def eligible(self, tables: Mapping[str, pl.DataFrame], rows: pl.DataFrame, as_of: date | None) -> Eligibility:
         """What may be recommended to the customers of these feature rows, whose tables are given."""
-        segments = None if self._segmentation is None else self._segmentation.assigned(rows)["segment_id"]
+        segments = self._segments(rows)
         return self.rules.eligible(tables, rows["customer_id"], as_of, holdings=rows["holdings"], segments=segments)
+
+    def reaching(self, channels: Sequence[str]) -> "RulesInForce":
+        """The same rules for contacts through these channels."""
+        return RulesInForce(self.rules.reaching(channels), self._segmentation)
+
+    def contactable(self, tables: Mapping[str, pl.DataFrame], rows: pl.DataFrame, as_of: date | None) -> Eligibility:
+        """How the customers of these feature rows, whose tables are given, may be contacted; of the rows
+        `customer_id` is read and, where rules read segments, what tells them."""
+        return self.rules.contactable(tables, rows["customer_id"], as_of, segments=self._segments(rows))
+
+    def _segments(self, rows: pl.DataFrame) -> pl.Series | None:
+        return None if self._segmentation is None else self._segmentation.assigned(rows)["segment_id"]
 
 
 def removed_products(

@@ -244,6 +244,16 @@ class NextBestAction(Shape):
     propensity: float | None
     """The probability of this decision, to be logged with it; null where nothing was drawn."""
     reason: str
+    removed: list["RemovedAction"] | None = None
+    """Where the question asks for what was removed: actions that all but the rules allowed."""
+
+
+class RemovedAction(Shape):
+    """An action that rules removed before the choice."""
+
+    action: str
+    rule: str
+    """The first rule that removed it, of those for contacts before those for products."""
 
 
 class DecideAnswer(Answer, Decided):

@@ -73,5 +73,7 @@ class Served(BaseModel):
         found = Answers.open(bundle, self.lake, self.as_of, self.rules, self._store, clock)
         if self.prices is not None:
             consents = found.lake is None or "consents" in found.lake.tables
-            found.next_action = NextAction.open(self.prices, found.bundle, self.workers, consents)
+            found.next_action = NextAction.open(
+                self.prices, found.bundle, self.workers, consents, found.customers.rules
+            )
         return found

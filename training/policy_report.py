@@ -91,7 +91,7 @@ def read_table(path: Path) -> pl.DataFrame:
     """
     try:
         if path.is_dir():
-            parts = sorted(path.rglob("*.parquet"))
+            parts = sorted(path.glob("*.parquet")) or sorted(path.rglob("*.parquet"))  # a plan's folder holds others
             if not parts:
                 raise DataError(f"{path}: holds no Parquet file; the folder of a plan has them")
             table = pl.concat([pl.read_parquet(part) for part in parts], how="diagonal")

@@ -1,5 +1,6 @@
 """Why a customer is contacted or not, in words with the figures that decided."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,9 +9,9 @@ from recsys.campaigns.allocation import Part, Prices
 from recsys.campaigns.allocation.problem import price_row
 from recsys.campaigns.offers import Offers
 
-CONSENT, RESTING, CAPPED, NOTHING, LEFT, LATER = 1, 2, 3, 4, 5, 6
+CONSENT, RESTING, CAPPED, NOTHING, LEFT, LATER, RULED = 1, 2, 3, 4, 5, 6, 7
 """Why no action at all is allowed: no consent, contacted too lately, contacts used up, no product is left, the customer
-has left, or joins on the day or later."""
+has left, or joins on the day or later, and rules remove all that is left."""
 STANDING = {"customer": 0, "left": LEFT, "joins_later": LATER}
 """The standing of a customer (`recsys.churn.standing`) → why they may not be contacted, 0 where they may."""
 
@@ -72,8 +73,10 @@ class Words:
             return said
         return f"takes what the limits had left: expected gain {gain / self.unit:,.2f}"
 
-    def not_contacted(self, blocked: int, action: int, gain: float, price: float) -> str:
-        """Of nobody's contact that the plan decided."""
+    def not_contacted(self, blocked: int, action: int, gain: float, price: float, rules: Sequence[str] = ()) -> str:
+        """Of nobody's contact that the plan decided; `rules` are those that removed what else had been allowed."""
+        if blocked == RULED:
+            return f"ruled out: {', '.join(rules)}"
         if blocked:
             return self.blocked[blocked]
         what = self.of[action]

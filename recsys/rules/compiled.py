@@ -1,7 +1,7 @@
 """Rules prepared once against a catalogue and its columns, then asked of a bucket or of one customer alike."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
@@ -39,9 +39,20 @@ class CompiledRules:
         self.rules = rules
         self.digest = rules.digest
         self.products, self.channels = tuple(products), tuple(channels)
+        self._known, self._where = known, where
         catalogue = Catalogue(known, self.products, rules.category, where)
         self._products = [self._product_rule(rule, known, catalogue) for rule in rules.products]
         self._contacts = [self._contact_rule(rule, known, catalogue) for rule in rules.contacts]
+
+    def reaching(self, channels: Sequence[str]) -> "CompiledRules":
+        """The same rules for contacts through these channels; what they say of other channels is of no account there.
+
+        Whether a rule names a channel that nobody is reached by, `recsys rules check` tells.
+        """
+        named = {channel for rule in self.rules.contacts for channel in rule.channels or ()}
+        return CompiledRules(
+            self.rules, replace(self._known, channels=tuple(named)), self.products, channels, self._where
+        )
 
     @property
     def reads_segments(self) -> bool:
