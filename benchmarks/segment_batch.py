@@ -8,7 +8,7 @@ import polars as pl
 
 from benchmarks.measure import arguments, gflops, peak_mib, synthetic_bank, trained, write
 from recsys.bundle import Segmentation
-from recsys.bundle.towers import BATCH
+from recsys.features.encoded import BATCH
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import BucketReader

@@ -14,6 +14,7 @@ from recsys.bundle import Adoption, Bundle, Churn, CustomerEmbedding, Recommende
 from recsys.bundle.segment_of import SegmentOf
 from recsys.churn.standing import standing
 from recsys.features.definition import FeatureDefinition
+from recsys.features.encoded import EncodedRows
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.rules import Eligibility
@@ -106,18 +107,23 @@ class Sight:
             return []
         with stage("features"):
             rows = features(tables, scoring_examples(ids, day), self.bundle.definition)
+            who = {customer_id: (said, joined) for customer_id, said, joined in self._standing(tables, ids, day)}
         with stage("network"):
-            return self._seen(rows, tables, ids, day)
+            return self._seen(rows, who, ids, tables)
 
     def _seen(
-        self, rows: pl.DataFrame, tables: Mapping[str, pl.DataFrame], ids: Sequence[str], day: date | None
+        self,
+        rows: pl.DataFrame,
+        who: Mapping[str, tuple[str, date | None]],
+        ids: Sequence[str],
+        tables: Mapping[str, pl.DataFrame],
     ) -> list[Seen]:
-        who = {customer_id: (said, joined) for customer_id, said, joined in self._standing(tables, ids, day)}
-        vectors = self.recommender.vectors_from_rows(rows) if self.recommender else None
-        adoption = self.adoption.vectors_from_rows(rows) if self.adoption else None
-        segments, embedded = self._segments(rows)
+        encoded = EncodedRows(rows, self.bundle.encoder)
+        vectors = self.recommender.vectors_from_rows(encoded) if self.recommender else None
+        adoption = self.adoption.vectors_from_rows(encoded) if self.adoption else None
+        segments, embedded = self._segments(encoded)
         vectors = embedded if vectors is None else vectors
-        leaving = self._leaving(rows.filter([who[customer_id][0] == "customer" for customer_id in ids]))
+        leaving = self._leaving(encoded, [who[customer_id][0] == "customer" for customer_id in ids])
         found = []
         for place, (customer_id, holdings) in enumerate(zip(ids, rows["holdings"].to_list(), strict=True)):
             chance, survival = leaving.get(customer_id, (None, None))
@@ -133,7 +139,7 @@ class Sight:
             return [(customer_id, "customer", None) for customer_id in ids]
         return standing(tables, day, self.leaving.about.rule).iter_rows()
 
-    def _segments(self, rows: pl.DataFrame) -> tuple[list[SegmentOf], np.ndarray | None]:
+    def _segments(self, rows: EncodedRows) -> tuple[list[SegmentOf], np.ndarray | None]:
         """The segment of each row, where the bundle has them; and the embedding that customers are compared by."""
         if self.segmentation is None:
             return [], self._embedding.embed(rows).vectors if self._embedding else None
@@ -149,18 +155,21 @@ class Sight:
         ]
         return segments, embedded.vectors
 
-    def _leaving(self, rows: pl.DataFrame) -> dict[str, tuple[dict[str, Any] | None, tuple[float, ...] | None]]:
-        """By customer what churn and survival say of them."""
-        if self.leaving is None or rows.is_empty():
+    def _leaving(
+        self, rows: EncodedRows, here: list[bool]
+    ) -> dict[str, tuple[dict[str, Any] | None, tuple[float, ...] | None]]:
+        """By customer what churn and survival say of those who are customers."""
+        if self.leaving is None or not any(here):
             return {}
-        scored = self.leaving.scored(rows)
-        survival = self.survival.survival(rows).tolist() if self.survival else [None] * rows.height
-        ids = scored["customer_id"].to_list()
-        told = scored.drop("customer_id").to_dicts()
-        return {
-            customer_id: (chance, None if chances is None else tuple(chances))
-            for customer_id, chance, chances in zip(ids, told, survival, strict=True)
-        }
+        asked = rows if all(here) else EncodedRows(rows.rows.filter(here), rows.encoder)
+        survival = self.survival.survival(asked).tolist() if self.survival else [None] * asked.height
+        found: dict[str, tuple[dict[str, Any] | None, tuple[float, ...] | None]] = {}
+        for (customer_id, chance, tier, act), later in zip(
+            self.leaving.scored(asked).iter_rows(), survival, strict=True
+        ):
+            told = {"probability": chance, "tier": tier, "act": act}
+            found[customer_id] = (told, None if later is None else tuple(later))
+        return found
 
 
 def stored(seen: Seen) -> Stored:

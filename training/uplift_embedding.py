@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.bundle.embedding import ABOUT, GRAPH, About, embedding_ports
 from recsys.bundle.graph import Graph
-from recsys.bundle.towers import BATCH
+from recsys.features.encoded import BATCH
 from recsys.features.encoder import Encoder
 
 

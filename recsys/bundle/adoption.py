@@ -12,6 +12,7 @@ from recsys.bundle.item_table import array_file, read_vectors
 from recsys.bundle.manifest import canonical_json
 from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vectors
 from recsys.errors import BundleError
+from recsys.features.encoded import Rows
 from recsys.features.encoder import FIRST
 
 PART = "adoption"
@@ -85,7 +86,7 @@ class Adoption:
         """The part, None for a bundle without it."""
         return cls(bundle, threads) if PART in bundle.contents.parts else None
 
-    def vectors_from_rows(self, rows: pl.DataFrame) -> np.ndarray:
+    def vectors_from_rows(self, rows: Rows) -> np.ndarray:
         """float32 [N, D] from feature rows. Raises DataError if a row gives no finite vector."""
         return tower_vectors(self._customer, self.encoder, rows, self.dimensions)
 

@@ -12,10 +12,11 @@ from recsys.bundle.checks import Check
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
 from recsys.bundle.survival import Survival, survival_replay
-from recsys.bundle.towers import BATCH, customer_ports
+from recsys.bundle.towers import customer_ports
 from recsys.churn.config import LeavingRule
 from recsys.churn.decision import Threshold, Tier, tier_of
 from recsys.errors import BundleError, DataError
+from recsys.features.encoded import EncodedRows, Rows
 from recsys.features.encoder import Encoder
 from recsys.features.features import features
 
@@ -97,25 +98,27 @@ class Churn:
         log_odds, probability = self._graph.run({name: arrays[name] for name in self.about.arrays})
         return log_odds, probability
 
-    def log_odds(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    def log_odds(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Feature rows → log-odds and probability, float32 [N] each. DataError if a row gives no finite answer."""
-        found = np.empty((2, rows.height), dtype=np.float32)
-        for start in range(0, rows.height, BATCH):
-            found[:, start : start + BATCH] = self.run(self.encoder.encode(rows.slice(start, BATCH)))
+        encoded = EncodedRows.of(rows, self.encoder)
+        found = np.empty((2, encoded.height), dtype=np.float32)
+        for some, arrays in encoded.batches():
+            found[:, some] = self.run(arrays)
         broken = np.flatnonzero(~np.isfinite(found).all(axis=0))
         if len(broken):
             raise DataError(
-                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite probability of leaving "
-                f"(first: {rows['customer_id'][int(broken[0])]})"
+                f"customers: {len(broken):,} of {encoded.height:,} have values that give no finite probability of "
+                f"leaving (first: {encoded.rows['customer_id'][int(broken[0])]})"
             )
         return found[0], found[1]
 
-    def scored(self, rows: pl.DataFrame) -> pl.DataFrame:
+    def scored(self, rows: Rows) -> pl.DataFrame:
         """Feature rows → `customer_id, probability` (float32), `tier`, `act` (at or above the threshold)."""
-        _, probability = self.log_odds(rows)
+        encoded = EncodedRows.of(rows, self.encoder)
+        _, probability = self.log_odds(encoded)
         return pl.DataFrame(
             {
-                "customer_id": rows["customer_id"],
+                "customer_id": encoded.rows["customer_id"],
                 "probability": probability,
                 "tier": tier_of(probability, self.about.tiers),
                 "act": probability.astype(np.float64) >= self.about.threshold.probability,

@@ -11,8 +11,9 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.checks import Check
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
-from recsys.bundle.towers import BATCH, customer_ports
+from recsys.bundle.towers import customer_ports
 from recsys.errors import BundleError, DataError
+from recsys.features.encoded import EncodedRows, Rows
 from recsys.features.encoder import Encoder
 from recsys.features.features import features
 
@@ -76,24 +77,21 @@ class CustomerEmbedding:
         """The part, None for a bundle without it."""
         return cls(bundle, threads) if PART in bundle.contents.parts else None
 
-    def embed(self, rows: pl.DataFrame) -> Embedded:
+    def embed(self, rows: Rows) -> Embedded:
         """Feature rows → vectors, scaled features, errors. Raises DataError if a row gives no finite vector."""
-        about = self.about
+        about, encoded = self.about, EncodedRows.of(rows, self.encoder)
         found = Embedded(
-            np.empty((rows.height, about.dimensions), dtype=np.float32),
-            np.empty((rows.height, about.scaled), dtype=np.float32),
-            np.empty((rows.height, len(about.features)), dtype=np.float32),
+            np.empty((encoded.height, about.dimensions), dtype=np.float32),
+            np.empty((encoded.height, about.scaled), dtype=np.float32),
+            np.empty((encoded.height, len(about.features)), dtype=np.float32),
         )
-        for start in range(0, rows.height, BATCH):
-            some = slice(start, start + BATCH)
-            found.vectors[some], found.features[some], found.errors[some] = self.run(
-                self.encoder.encode(rows.slice(start, BATCH))
-            )
+        for some, arrays in encoded.batches():
+            found.vectors[some], found.features[some], found.errors[some] = self.run(arrays)
         broken = np.flatnonzero(~np.isfinite(found.vectors).all(axis=1))
         if len(broken):
             raise DataError(
-                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite embedding "
-                f"(first: {rows['customer_id'][int(broken[0])]})"
+                f"customers: {len(broken):,} of {encoded.height:,} have values that give no finite embedding "
+                f"(first: {encoded.rows['customer_id'][int(broken[0])]})"
             )
         return found
 

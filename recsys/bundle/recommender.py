@@ -12,6 +12,7 @@ from recsys.bundle.graph import Graph, Port
 from recsys.bundle.item_table import PRODUCT_IDS, PRODUCT_VECTORS, read_ids, read_vectors
 from recsys.bundle.towers import customer_ports, product_ports, tower, tower_vectors
 from recsys.errors import BundleError, DataError
+from recsys.features.encoded import Rows
 from recsys.features.encoder import FIRST
 from recsys.features.features import features
 from recsys.rules.eligibility import Eligibility
@@ -62,7 +63,7 @@ class Recommender:
             return np.empty((0, self.product_vectors.shape[1]), dtype=np.float32)
         return self.vectors_from_rows(features(tables, examples, self.definition))
 
-    def vectors_from_rows(self, rows: pl.DataFrame) -> np.ndarray:
+    def vectors_from_rows(self, rows: Rows) -> np.ndarray:
         """float32 [N, D] from feature rows. Raises DataError if a row gives no finite vector."""
         return tower_vectors(self._customer, self.encoder, rows, self.product_vectors.shape[1])
 

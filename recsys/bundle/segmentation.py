@@ -13,6 +13,7 @@ from recsys.bundle.embedding import CustomerEmbedding, Embedded
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
 from recsys.errors import BundleError
+from recsys.features.encoded import Rows
 from recsys.features.features import features
 from recsys.segment_profile import SegmentsProfile
 
@@ -107,7 +108,7 @@ class Segmentation:
         """Names of the segments in the order of their index."""
         return tuple(segment.name for segment in self.segments)
 
-    def embed(self, rows: pl.DataFrame) -> Embedded:
+    def embed(self, rows: Rows) -> Embedded:
         """Feature rows → vectors, scaled features, errors. Raises DataError if a row gives no finite vector."""
         return self.embedding.embed(rows)
 

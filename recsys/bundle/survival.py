@@ -10,8 +10,9 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.checks import Check
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
-from recsys.bundle.towers import BATCH, customer_ports
+from recsys.bundle.towers import customer_ports
 from recsys.errors import BundleError, DataError
+from recsys.features.encoded import EncodedRows, Rows
 from recsys.features.features import features
 
 GRAPH = "churn/survival.onnx"
@@ -66,16 +67,17 @@ class Survival:
         """One batch of the encoder's customer arrays → float32 [N, H]."""
         return self._graph.run({name: arrays[name] for name in self.about.arrays})[0]
 
-    def survival(self, rows: pl.DataFrame) -> np.ndarray:
+    def survival(self, rows: Rows) -> np.ndarray:
         """Feature rows → float32 [N, H]. Raises DataError if a row gives no finite answer."""
-        found = np.empty((rows.height, len(self.columns)), dtype=np.float32)
-        for start in range(0, rows.height, BATCH):
-            found[start : start + BATCH] = self.run(self.encoder.encode(rows.slice(start, BATCH)))
+        encoded = EncodedRows.of(rows, self.encoder)
+        found = np.empty((encoded.height, len(self.columns)), dtype=np.float32)
+        for some, arrays in encoded.batches():
+            found[some] = self.run(arrays)
         broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
         if len(broken):
             raise DataError(
-                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite survival "
-                f"(first: {rows['customer_id'][int(broken[0])]})"
+                f"customers: {len(broken):,} of {encoded.height:,} have values that give no finite survival "
+                f"(first: {encoded.rows['customer_id'][int(broken[0])]})"
             )
         return found
 

@@ -1,27 +1,25 @@
 """Towers as graphs: the arrays that an encoder gives, in; vectors, out."""
 
 import numpy as np
-import polars as pl
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.graph import Graph, Port
 from recsys.errors import DataError
+from recsys.features.encoded import EncodedRows, Rows
 from recsys.features.encoder import Encoder
 
-BATCH = 4096
-"""Most rows in one run of a tower."""
 
-
-def tower_vectors(graph: Graph, encoder: Encoder, rows: pl.DataFrame, dimensions: int) -> np.ndarray:
+def tower_vectors(graph: Graph, encoder: Encoder, rows: Rows, dimensions: int) -> np.ndarray:
     """float32 [N, dimensions] of feature rows. Raises DataError if a row gives no finite vector."""
-    vectors = np.empty((rows.height, dimensions), dtype=np.float32)
-    for start in range(0, rows.height, BATCH):
-        (vectors[start : start + BATCH],) = graph.run(encoder.encode(rows.slice(start, BATCH)))
+    encoded = EncodedRows.of(rows, encoder)
+    vectors = np.empty((encoded.height, dimensions), dtype=np.float32)
+    for some, arrays in encoded.batches():
+        (vectors[some],) = graph.run(arrays)
     broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(broken):
         raise DataError(
-            f"customers: {len(broken):,} of {rows.height:,} have values that give no finite vector "
-            f"(first: {rows['customer_id'][int(broken[0])]})"
+            f"customers: {len(broken):,} of {encoded.height:,} have values that give no finite vector "
+            f"(first: {encoded.rows['customer_id'][int(broken[0])]})"
         )
     return vectors
 

@@ -12,8 +12,9 @@ from recsys.bundle.checks import Check
 from recsys.bundle.embedding import CustomerEmbedding
 from recsys.bundle.graph import Graph, Port
 from recsys.bundle.manifest import canonical_json
-from recsys.bundle.towers import BATCH, customer_ports
+from recsys.bundle.towers import customer_ports
 from recsys.errors import BundleError, DataError
+from recsys.features.encoded import EncodedRows, Rows
 from recsys.features.encoder import FIRST, UNKNOWN, Encoder
 from recsys.features.features import features
 from recsys.uplift.actions import SCHEMA, ActionColumns
@@ -108,7 +109,7 @@ class Uplift:
         seen = sorted({action for trial in self.about.trials for action in trial.actions}, key=_order)
         return pl.DataFrame(seen, schema=SCHEMA, orient="row")
 
-    def expected(self, rows: pl.DataFrame, actions: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def expected(self, rows: Rows, actions: pl.DataFrame) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Feature rows [N] and actions [A] (product_id, channel, level) → baseline, effect and its standard error,
         float32 [N, A] each.
 
@@ -116,9 +117,9 @@ class Uplift:
         DataError for an action of which nothing was learned, or a row that gives no finite answer.
         """
         vectors = self.about.actions.vectors(actions)
-        found = np.empty((len(OUTPUTS), rows.height, actions.height), dtype=np.float32)
-        for start in range(0, rows.height, BATCH):
-            arrays = self.encoder.encode(rows.slice(start, BATCH))
+        encoded = EncodedRows.of(rows, self.encoder)
+        found = np.empty((len(OUTPUTS), encoded.height, actions.height), dtype=np.float32)
+        for some, arrays in encoded.batches():
             inputs = {name: arrays[name] for name in self.about.arrays}
             if self._embedding is not None:
                 inputs["embedding"] = self._embedding.run(arrays)[0]
@@ -126,12 +127,12 @@ class Uplift:
                 inputs["action"] = vectors[column : column + 1]
                 if self.about.looks:
                     inputs["product"] = np.array([self._places.get(product, UNKNOWN)], dtype=np.int32)
-                found[:, start : start + BATCH, column] = self._graph.run(inputs)
+                found[:, some, column] = self._graph.run(inputs)
         broken = np.flatnonzero(~np.isfinite(found).all(axis=(0, 2)))
         if len(broken):
             raise DataError(
-                f"customers: {len(broken):,} of {rows.height:,} have values that give no finite effect "
-                f"(first: {rows['customer_id'][int(broken[0])]})"
+                f"customers: {len(broken):,} of {encoded.height:,} have values that give no finite effect "
+                f"(first: {encoded.rows['customer_id'][int(broken[0])]})"
             )
         return found[0], found[1], found[2]
 

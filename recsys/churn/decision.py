@@ -92,8 +92,8 @@ def tier_bounds(probabilities: np.ndarray, shares: Mapping[str, float]) -> tuple
 
 def tier_of(probabilities: np.ndarray, tiers: Sequence[Tier]) -> pl.Series:
     """The name of each customer's tier; `low` below all of them."""
-    frame = pl.DataFrame({"p": np.asarray(probabilities, dtype=np.float64)})
-    name = pl.lit(REST)
-    for tier in reversed(tiers):
-        name = pl.when(pl.col("p") >= tier.probability).then(pl.lit(tier.name)).otherwise(name)
-    return frame.with_columns(name.alias("tier"))["tier"]
+    p = np.asarray(probabilities, dtype=np.float64)
+    place = np.full(len(p), len(tiers))
+    for i in reversed(range(len(tiers))):
+        place[p >= tiers[i].probability] = i
+    return pl.Series("tier", [*(tier.name for tier in tiers), REST], dtype=pl.String)[place]

@@ -53,30 +53,6 @@ def check_rule(rule: LeavingRule, tables: Mapping[str, object]) -> None:
         )
 
 
-def joined_later(tables: Tables, as_of: date | None) -> pl.DataFrame:
-    """`customer_id, joined` of those of whom the first known day is `as_of` or later: nothing is known of them yet.
-
-    The first day of an account, an event, or a row with `valid_from`; a customer without any day is not among them.
-    """
-    if as_of is None:
-        return pl.DataFrame(schema={"customer_id": pl.String, "joined": pl.Date})
-    found = []
-    holders = tables.get("account_holders")
-    if holders is not None and "accounts" in tables and "opened" in tables["accounts"].columns:
-        opened = holders.join(tables["accounts"].select("account_id", "opened"), on="account_id")
-        found.append(opened.select("customer_id", pl.col("opened").alias("joined")))
-    if "valid_from" in tables["customers"].columns:
-        found.append(tables["customers"].select("customer_id", pl.col("valid_from").fill_null(_ALWAYS).alias("joined")))
-    for name in ("transactions", "interactions", "balances", "contacts"):
-        if name in tables and "at" in tables[name].columns:
-            found.append(_owned(tables, name).select("customer_id", pl.col("at").dt.date().alias("joined")))
-    if not found:
-        return pl.DataFrame(schema={"customer_id": pl.String, "joined": pl.Date})
-    first = pl.concat(found).drop_nulls().group_by("customer_id").agg(pl.col("joined").min())
-    ids = tables["customers"].select(pl.col("customer_id").unique())
-    return first.filter(pl.col("joined") >= as_of).join(ids, on="customer_id", how="semi").sort("customer_id")
-
-
 def _conditions(tables: Tables, rule: LeavingRule, asked: pl.DataFrame, end: date) -> list[pl.DataFrame]:
     found = []
     if rule.accounts_closed:

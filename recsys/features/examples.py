@@ -91,8 +91,11 @@ def protocol_examples(
 
 def scoring_examples(customer_ids: Sequence[str] | pl.Series, as_of: date | None) -> pl.DataFrame:
     """One example per customer, seen from a day, nothing hidden."""
-    ids = pl.Series("customer_id", customer_ids, dtype=pl.String)
-    return _complete(pl.DataFrame({"customer_id": ids}).with_columns(as_of=pl.lit(as_of, dtype=pl.Date)))
+    same: dict[str, object] = {"as_of": as_of, "position": None, "hidden": []}
+    found = [pl.Series("customer_id", customer_ids, dtype=pl.String)]
+    for name, value in same.items():
+        found.append(pl.Series(name, [value], dtype=EXAMPLE[name]).new_from_index(0, len(found[0])))
+    return pl.DataFrame(found)
 
 
 def last_day(config: EvaluationConfig, until: date | None) -> date | None:

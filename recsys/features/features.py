@@ -10,6 +10,7 @@ from recsys.features.definition import FeatureDefinition
 from recsys.features.holdings import history, holdings, seen_interactions
 from recsys.features.profile import profile
 from recsys.features.view import EXAMPLE, View
+from recsys.features.vocabulary import lengths
 
 __all__ = ["EXAMPLE", "features"]
 
@@ -29,7 +30,7 @@ def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definit
     attributes = profile(view, definition)
     numbers = {**attributes.numbers, **activity(view, definition)}
     if definition.holdings:
-        numbers["holdings.count"] = lists[0].list.len().cast(pl.Float64).to_numpy()
+        numbers["holdings.count"] = lengths(lists[0]).astype(np.float64)
     found = [attributes.words[name] for name in (*definition.categories, *definition.tags)]
     found += columns({name: numbers[name] for name in definition.numbers})
     return view.examples["customer_id"].to_frame().hstack([*found, *lists])
@@ -49,10 +50,12 @@ def _lists(view: View, definition: FeatureDefinition) -> list[pl.Series]:
     seen = seen_interactions(view)
     found: list[pl.Series] = []
     for part in (holdings(seen), history(seen, definition)):
-        whole = part
-        if part.height < view.rows:
+        columns = part.get_columns()[1:]
+        if part.is_empty():
+            columns = [pl.Series(c.name, [[]], dtype=c.dtype).new_from_index(0, view.rows) for c in columns]
+        elif part.height < view.rows:
             rows = pl.DataFrame({"row": np.arange(view.rows, dtype=np.uint32)})
-            whole = rows.join(part, on="row", how="left", maintain_order="left")
-        columns = whole.drop("row").get_columns()
-        found += [c.fill_null(pl.Series([[]], dtype=c.dtype)) if c.null_count() else c for c in columns]
+            whole = rows.join(part, on="row", how="left", maintain_order="left").get_columns()[1:]
+            columns = [c.fill_null(pl.Series([[]], dtype=c.dtype)) for c in whole]
+        found += columns
     return found

@@ -7,7 +7,7 @@ import polars as pl
 
 from recsys.features.definition import HOLDING_KINDS, FeatureDefinition
 from recsys.features.view import AT, FAR, View, arrays, taken
-from recsys.features.vocabulary import Vocabulary, vocabulary
+from recsys.features.vocabulary import FEW, Vocabulary, vocabulary
 
 ORDER = ("at", "position", "event_id", "product_id", "kind")
 """Events are ordered by time, then id; the last two make the order total."""
@@ -48,8 +48,18 @@ def seen_interactions(view: View) -> pl.DataFrame:
 def _in_order(seen: pl.DataFrame) -> pl.DataFrame:
     """Sorted by example and `ORDER`; the texts are compared only if two events of an example share their time."""
     if not _before(seen, np.less_equal):
-        seen = seen.sort("row", "at", nulls_last=False)
-    return seen if _before(seen, np.less) else seen.sort("row", *ORDER, nulls_last=False)
+        seen = _sorted(seen, "at")
+    return seen if _before(seen, np.less) else _sorted(seen, *ORDER)
+
+
+def _sorted(seen: pl.DataFrame, *by: str) -> pl.DataFrame:
+    """By example and these columns, what is not known first."""
+    if seen.height > FEW:
+        return seen.sort("row", *by, nulls_last=False)
+    columns = [seen["row"].to_list(), *(seen[name].to_list() for name in by)]
+    keys = [tuple((value is not None, value) for value in values) for values in zip(*columns, strict=True)]
+    order = np.array(sorted(range(seen.height), key=keys.__getitem__), dtype=np.int64)
+    return pl.DataFrame([column[order] for column in seen.get_columns()])
 
 
 def _before(seen: pl.DataFrame, compare: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> bool:

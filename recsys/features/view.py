@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from recsys.features.vocabulary import OTHER, Vocabulary, flatten
+from recsys.features.vocabulary import FEW, OTHER, Vocabulary, flatten
 
 EXAMPLE: dict[str, pl.DataType] = {
     "customer_id": pl.String(),
@@ -203,6 +203,8 @@ def _numbers(values: pl.Series, kind: Column) -> np.ndarray:
     if unknown == len(values):
         return np.full(len(values), NEVER)
     known = (values if values.dtype == kind else values.cast(kind)).cast(pl.Int64)
+    if unknown and len(known) <= FEW:
+        return np.array([NEVER if value is None else value for value in known.to_list()])
     return (known.fill_null(NEVER) if unknown else known).to_numpy()
 
 

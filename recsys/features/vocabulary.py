@@ -63,6 +63,13 @@ def flatten(lists: pl.Series) -> tuple[np.ndarray, pl.Series]:
         (only,) = lists
         flat = pl.Series(lists.name, dtype=lists.dtype.inner) if only is None else only  # type: ignore[attr-defined]
         return np.zeros(len(flat), dtype=np.int64), flat
-    lengths = lists.list.len().to_numpy()
-    lengths = np.where(np.isnan(lengths), 0, lengths).astype(np.int64) if lists.null_count() else lengths
-    return np.repeat(np.arange(len(lists)), lengths), lists.explode(empty_as_null=False, keep_nulls=False)
+    return np.repeat(np.arange(len(lists)), lengths(lists)), lists.explode(empty_as_null=False, keep_nulls=False)
+
+
+def lengths(lists: pl.Series) -> np.ndarray:
+    """int64 [N] how many values each list has, a null list none."""
+    if len(lists) == 1:
+        (only,) = lists
+        return np.array([0 if only is None else len(only)])
+    found = lists.list.len().to_numpy()
+    return (np.where(np.isnan(found), 0, found) if lists.null_count() else found).astype(np.int64)

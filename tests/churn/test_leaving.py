@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from recsys.churn.config import LeavingRule
-from recsys.churn.leaving import joined_later, leavings
+from recsys.churn.leaving import leavings
 from recsys.errors import DataError
 from recsys.lake.store import Lake
 from tests.conftest import SmallBank
@@ -122,15 +122,6 @@ def test_a_lake_that_cannot_tell_is_refused() -> None:
         leavings({"customers": tables["customers"]}, CLOSED, (DAY,), END)
     with pytest.raises(DataError, match="nothing tells activity"):
         leavings({"customers": tables["customers"]}, QUIET, (DAY,), END)
-
-
-def test_who_joined_later_is_named_with_the_day() -> None:
-    tables = bank(
-        [("old", "2020-01-01", None), ("new", "2024-01-01", None)], [("new", "2024-02-01"), ("met", "2024-03-01")]
-    )
-    assert joined_later(tables, DAY).rows() == [("met", date(2024, 3, 1)), ("new", date(2024, 1, 1))]
-    assert joined_later(tables, None).is_empty()
-    assert joined_later(tables, date(2024, 1, 2))["customer_id"].to_list() == ["met"]
 
 
 def test_closed_accounts_tell_the_true_day_of_leaving_on_the_synthetic_bank(segmented_bank: SmallBank) -> None:
