@@ -17,6 +17,7 @@ from recsys.errors import BundleError, ConfigError
 from recsys.lake.store import Lake
 from serving.customers import Customers, reached
 from serving.day import Clock, Day, FixedDay
+from serving.decisions import Ledger
 from serving.metrics import stage
 from serving.neighbours import Neighbours
 from serving.next_action import NextAction
@@ -183,10 +184,11 @@ class Answers:
             )
         return {"bundle_id": self.bundle.bundle_id, **self._leaving(self.leaving, customer, most)}
 
-    def decide(self, body: Body) -> dict[str, Any]:
+    def decide(self, body: Body, request_id: str = "") -> dict[str, Any]:
         """The answer to the body of POST /decide, that of POST /recommend: everything that the bundle says.
 
-        All of it is about one feature row. What the bundle does not tell is left out.
+        All of it is about one feature row. What the bundle does not tell is left out. With a store the next best action
+        of its customers is written there; a question without a request's id is a trial, of which nothing is kept.
         """
         question, day = read_question(body, self.products), self.as_of
         customer = self.customers.asked(question, day)
@@ -200,7 +202,10 @@ class Answers:
         if self.next_action is not None:
             now = self.day.now() if isinstance(self.day, Clock) else None
             with reached():
-                found = self.next_action.of(customer, day, self.customers.eligible(customer, day), now)
+                ledger = None
+                if self.store is not None and request_id and question.customer_id is not None:
+                    ledger = Ledger(self.store, self.bundle.bundle_id, self.day.now(), request_id)
+                found = self.next_action.of(customer, day, self.customers.eligible(customer, day), now, ledger)
             answer["next_best_action"] = {n: v for n, v in found.items() if n != "removed" or question.removed}
         return answer
 

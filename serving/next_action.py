@@ -1,7 +1,10 @@
 """The next best action for one customer: what the plan would do at its published prices, or nothing, and why."""
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, time
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -25,8 +28,10 @@ from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
 from serving.batch import RUN
 from serving.campaign_values import Bucket, Valuation
+from serving.decisions import Decisions, Ledger, with_decided
 from serving.rules import RulesInForce
 from serving.seen import Seen
+from serving.store.decisions import Pacing
 
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
 SUMMARY = "plan.json"
@@ -63,7 +68,7 @@ class NextAction:
         self.prices, self.plan, self.consents = prices, plan, consents
         self.valuation = Valuation(bundle, plan, 1, rules)
         self.words, self.table = Words(offers, unit), offers.table.to_dicts()
-        self.pacer = pacer_of(prices, workers)
+        self.pacer, self._whole = pacer_of(prices, workers), pacer_of(prices, 1)
         self._actions, self._limits, self._published = prices.actions, prices.shared, prices.prices()
         self._counted: set[tuple[int, ...]] = set()
         self._lock = Lock()
@@ -100,35 +105,102 @@ class NextAction:
         return cls(prices, plan, bundle, unit, workers, consents, rules)
 
     def of(
-        self, seen: Seen, day: date | None, eligibility: Eligibility | None = None, now: datetime | None = None
+        self,
+        seen: Seen,
+        day: date | None,
+        eligibility: Eligibility | None = None,
+        now: datetime | None = None,
+        ledger: Ledger | None = None,
     ) -> dict[str, Any]:
         """What to do with a customer as seen from `day`; rules leave what `eligibility` does.
 
         `now`: the moment by the bank's clock, from which spend is paced; None decides at the published prices, as the
-        plan did.
+        plan did. With a `ledger` the decision is written before it is returned, what was decided before counts, and
+        spend is that of everybody who writes there. Raises StoreDown.
         """
         answer: dict[str, Any] = {"prices": self.prices.version, "actions": [], "arm": None, "propensity": None}
         answer["removed"] = []
         if day is not None and not self.prices.in_force(day):
             return answer | {"reason": f"the prices were in force until {self.prices.valid_until}; plan again"}
+        if ledger is not None:
+            before = ledger.of(seen.facts.customer_id, self.prices.version)
+            return answer | self._written(seen, day, eligibility, now, before)
         kept = seen.decided if now is None else None
         if kept is not None and kept[0] == self.prices.version and kept[1] is eligibility:
             return kept[2]
-        bucket = self._valued(seen, day)
-        if eligibility is not None:
-            bucket = self.valuation.ruled(bucket, None, eligibility)
+        bucket = self._left(seen, day, eligibility)
         answer["removed"] = self._removed(bucket)
         with self._lock:
-            answer |= self._decided(bucket, now)
+            told, chosen = self._decided(bucket, self._settled(self.pacer, now))
+            if now is not None and chosen and not self._counts(bucket, chosen):
+                told = {"reason": "a limit of the plan is used up for now", "arm": told["arm"]}
+        answer |= told
         if now is None:
             seen.decided = (self.prices.version, eligibility, answer)
         return answer
 
-    def _valued(self, seen: Seen, day: date | None) -> Bucket:
+    def _written(
+        self, seen: Seen, day: date | None, eligibility: Eligibility | None, now: datetime | None, made: Decisions
+    ) -> dict[str, Any]:
+        """Today's decision where it stands, else one that is written."""
+        bucket = self._left(seen, day, eligibility, made.before)
+        allowed = [row["action"] for row, may in zip(self.table, bucket.allowed[:, 0], strict=True) if may]
+        if (standing := made.standing(allowed)) is not None:
+            return standing | {"removed": self._removed(bucket)}
+        if any(row["actions"] for row in made.today):
+            bucket = self._left(seen, day, eligibility, made.made.decisions)
+        removed = {"removed": self._removed(bucket)}
+        pacer = None if now is None else self._settled(self._of_all(made.pacing), now)
+        told, chosen = self._decided(bucket, pacer)
+        spend = partial(self._spent, self._use(bucket, chosen), now) if now is not None and chosen else None
+        decision_id, refused = made.write(told, spend)
+        if refused is not None:
+            return removed | {"reason": refused, "arm": told["arm"]}
+        return removed | told | {"decision_id": decision_id}
+
+    def _spent(self, use: np.ndarray, now: datetime, state: Pacing | None) -> Pacing | None:
+        """The state of the prices after a contact with these uses; None where it does not fit."""
+        pacer = self._of_all(state)
+        self._settled(pacer, now)
+        if not pacer.fits(use):
+            return None
+        pacer.take(use)
+        return pacer.state()
+
+    def _of_all(self, state: Pacing | None) -> Pacer:
+        """The pacing that all workers share."""
+        pacer = replace(self._whole)
+        if state is not None:
+            pacer.restore(state)
+        return pacer
+
+    def _settled(self, pacer: Pacer, now: datetime | None) -> Pacer | None:
+        """The same with prices that have moved until now; None where the published ones decide."""
+        if now is None or (elapsed := self._elapsed(now)) is None:
+            return None
+        pacer.settle(elapsed)
+        return pacer
+
+    def _left(
+        self,
+        seen: Seen,
+        day: date | None,
+        eligibility: Eligibility | None,
+        decided: Sequence[Mapping[str, Any]] = (),
+    ) -> Bucket:
+        """Values of every action that rules leave; contacts that were decided count as made."""
+        bucket = self._valued(seen, day, decided)
+        return bucket if eligibility is None else self.valuation.ruled(bucket, None, eligibility)
+
+    def _valued(self, seen: Seen, day: date | None, decided: Sequence[Mapping[str, Any]] = ()) -> Bucket:
         """Values of every action with the customer; kept with what is kept of them, which a new event makes anew."""
-        if seen.valued is None or seen.valued[0] != self.prices.version:
+        key = "+".join((self.prices.version, *(row["decision_id"] for row in decided if row["actions"])))
+        if seen.valued is None or seen.valued[0] != key:
             ids = pl.Series("customer_id", [seen.facts.customer_id])
             tables = dict(seen.tables())
+            contacts = with_decided(tables.get("contacts"), decided, seen.facts.customer_id)
+            if contacts is not None:
+                tables["contacts"] = contacts
             if self.consents and "consents" not in tables:
                 tables["consents"] = pl.DataFrame(schema=schema_of("consents", CONSENTS, ()))
             budgets = self.plan.segment_budgets
@@ -144,9 +216,9 @@ class NextAction:
                 standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
             found = self.valuation.valued(tables, ids, rows, group, day, standing, seen.adoption)
             if (rules := self.valuation.rules) is not None:
-                contacts = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
-                found = self.valuation.ruled(found, contacts, None)
-            seen.valued = (self.prices.version, found)
+                reached = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
+                found = self.valuation.ruled(found, reached, None)
+            seen.valued = (key, found)
         kept: Bucket = seen.valued[1]
         return kept
 
@@ -159,20 +231,15 @@ class NextAction:
             if rule >= 0
         ]
 
-    def _decided(self, bucket: Bucket, now: datetime | None) -> dict[str, Any]:
-        dual = None
-        if now is not None and (elapsed := self._elapsed(now)) is not None:
-            self.pacer.settle(elapsed)
-            dual = self.pacer.dual
-        price = self._published if dual is None else self._limits.prices(dual, len(self._published.contact))
+    def _decided(self, bucket: Bucket, pacer: Pacer | None) -> tuple[dict[str, Any], list[int]]:
+        """What is told of a decision at the pacer's prices, or the published ones, and its actions."""
+        price = self._published if pacer is None else self._limits.prices(pacer.dual, len(self._published.contact))
         planned, plan = choose(bucket.part, self._actions, price, self.prices.contacts), self.plan
         here = draw(bucket.ids, planned, bucket.allowed, plan.holdout, plan.exploration, plan.seed)
         chosen = [int(action) for action in here.chosen[:, 0] if action >= 0]
-        if now is not None and chosen and not self._counts(bucket, chosen):
-            return {"reason": "a limit of the plan is used up for now", "arm": ARMS[here.arm[0]]}
-        told = {"arm": ARMS[here.arm[0]], "propensity": float(here.propensity[0])}
+        told = {"arm": ARMS[here.arm[0]], "propensity": float(here.propensity[0]), "actions": []}
         if not chosen:
-            return told | {"reason": self._why_not(bucket, planned, int(here.arm[0]), price)}
+            return told | {"reason": self._why_not(bucket, planned, int(here.arm[0]), price)}, []
         actions = []
         for action in chosen:
             found = charged(bucket.part, price, np.array([action]))
@@ -180,7 +247,7 @@ class NextAction:
             reason = "drawn at random to learn" if here.arm[0] == 2 else self.words.contacted(gain, paid, by_price=True)
             cost = self.table[action]["cost"] if bucket.part.costs is None else float(bucket.part.costs[action, 0])
             actions.append({**self.table[action], "cost": cost, "expected_gain": gain, "price": paid, "reason": reason})
-        return told | {"actions": actions, "reason": actions[0]["reason"]}
+        return told | {"actions": actions, "reason": actions[0]["reason"]}, chosen
 
     def _why_not(self, bucket: Bucket, planned: np.ndarray, arm: int, price: Any) -> str:
         if arm == 1 and (planned >= 0).any():
@@ -195,16 +262,20 @@ class NextAction:
         contacts = (int(stable_hashes(bucket.ids)[0]), *chosen)
         if contacts in self._counted:
             return True
-        costs = bucket.part.costs
-        use = np.zeros(len(self.prices.limits))
-        for action in chosen:
-            own = None if costs is None else costs[action]
-            use += self._limits.uses(own, bucket.part.group, np.array([action]))[:, 0]
+        use = self._use(bucket, chosen)
         if not self.pacer.fits(use):
             return False
         self.pacer.take(use)
         self._counted.add(contacts)
         return True
+
+    def _use(self, bucket: Bucket, chosen: Sequence[int]) -> np.ndarray:
+        """float64 [m]: what contacts with the customer take of every limit."""
+        costs, use = bucket.part.costs, np.zeros(len(self.prices.limits))
+        for action in chosen:
+            own = None if costs is None else costs[action]
+            use += self._limits.uses(own, bucket.part.group, np.array([action]))[:, 0]
+        return use
 
     def _elapsed(self, now: datetime) -> float | None:
         """Share of the period of the prices that has passed; None where they have none."""

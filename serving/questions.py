@@ -1,9 +1,11 @@
 """The handlers of questions about customers: one, or a list of them, each answered as if asked about alone."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from serving.answers import Answers
+from serving.application import REQUEST_ID
 from serving.metrics import POPULATION
 from serving.request import BadRequest, kind_of, read_fields
 from serving.schemas import MOST_CUSTOMERS
@@ -28,7 +30,7 @@ def churn(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
 
 def decide(current: Answers, body: bytes, path: Path) -> dict[str, Any]:
     """POST /decide."""
-    return _each(body, current.decide)
+    return _each(body, partial(current.decide, request_id=REQUEST_ID.get()))
 
 
 def embed(current: Answers, body: bytes, path: Path) -> dict[str, Any]:

@@ -243,6 +243,8 @@ class NextBestAction(Shape):
     arm: Literal["plan", "hold_out", "explore"] | None
     propensity: float | None
     """The probability of this decision, to be logged with it; null where nothing was drawn."""
+    decision_id: str | None = None
+    """Under which it was written to the store, for outcomes to name; only of a store's customers."""
     reason: str
     removed: list["RemovedAction"] | None = None
     """Where the question asks for what was removed: actions that all but the rules allowed."""

@@ -5,7 +5,9 @@ Balseiro, Lu and Mirrokni 2023, algorithm 1). Summed over intervals λ moves by 
 spend returns to the plan, and stays beside it by what the change of price needed.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +43,19 @@ class Pacer:
             raise ConfigError("pacing: expected a price, a planned use, a limit and a scale for every limit")
         self.dual, self.used = self.published.copy(), np.zeros_like(self.published)
         self._since = np.zeros_like(self.published)
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs, as JSON."""
+        arrays = {"dual": self.dual, "used": self.used, "since": self._since}
+        return {name: array.tolist() for name, array in arrays.items()} | {"settled": self._settled}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from where another pacer of the same prices was."""
+        found = {name: np.asarray(state[name], dtype=np.float64) for name in ("dual", "used", "since")}
+        if {array.shape for array in found.values()} != {self.published.shape}:
+            raise ConfigError(f"pacing: expected the state of {len(self.published)} limits; it is of other prices")
+        self.dual, self.used, self._since = found["dual"], found["used"], found["since"]
+        self._settled = float(state["settled"])
 
     def fits(self, use: Floats) -> bool:
         """Whether a contact with these uses [m] stays within every limit."""

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; `migrate.check` compares it with what a store says of itself."""
 
 metadata = sa.MetaData()
@@ -94,6 +94,13 @@ seen = sa.Table(
     sa.Column("feature_row", _TEXT, nullable=False),
     sa.Index("seen_bundle", "bundle_id", "day"),
     comment="What a bundle sees in a customer on a day: true while the version is the customer's.",
+)
+pacing = sa.Table(
+    "pacing",
+    metadata,
+    sa.Column("prices", _TEXT, primary_key=True),
+    sa.Column("state", _TEXT, nullable=False),
+    comment="How far the prices of a plan have moved, and what was spent by them, as JSON by version.",
 )
 loads = sa.Table(
     "loads",
