@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from training.config import Config
 
 ConfigArgument = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped one (demo, zimnat, beauty).")
+    str, typer.Argument(metavar="CONFIG", help="A YAML file, or the name of a shipped one (demo, zimnat, berka …).")
 ]
 LakeOption = Annotated[
     str, typer.Option("--lake", help="The lake to read: a folder, or s3://bucket/prefix.", show_default=False)
@@ -37,7 +37,12 @@ def check(config: ConfigArgument, lake: LakeOption, version: VersionOption = Non
     from training.preflight import preflight
 
     opened, read = _open(config, lake, version, overrides)
-    for line in preflight(read, opened):
+    lines = preflight(read, opened)
+    if read.tuning is not None:
+        from training.search_space import told
+
+        lines.append(told(read))
+    for line in lines:
         print(line)
 
 

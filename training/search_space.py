@@ -36,6 +36,10 @@ FIXED = {
 }
 
 
+class OwnValueOutside(ConfigError):
+    """A configuration can be trained but not searched from: one of its own values does not belong to the space."""
+
+
 @dataclass(frozen=True)
 class SearchSpace:
     """The values to try for each dotted key, and the configuration's own."""
@@ -77,7 +81,8 @@ def resolve(config: Config) -> SearchSpace:
     """The search space of a configuration.
 
     Raises ConfigError for a key that there is not (naming the nearest), a key that no trial may change, a value that
-    the key does not take, and where the configuration's own value lies outside: trial 0 is the configuration itself.
+    the key does not take; OwnValueOutside where the configuration's own value lies outside: trial 0 is the
+    configuration itself.
     """
     if config.tuning is None:
         raise ConfigError(
@@ -99,6 +104,16 @@ def resolve(config: Config) -> SearchSpace:
         _check_own(key, domain, keys[key])
         domains[key] = domain
     return SearchSpace(config, domains, {key: label(keys[key]) for key in domains})
+
+
+def told(config: Config) -> str:
+    """What `recsys tune` would search, in a line; ConfigError for a space that does not fit the configuration."""
+    try:
+        space = resolve(config)
+    except OwnValueOutside as error:
+        return f"tune: would be refused, training would not: {error}"
+    assert config.tuning is not None
+    return f"tune: the {config.tuning.part} by {space.metric} on validation, over {', '.join(space.domains)}"
 
 
 def changed(config: Config, values: Mapping[str, Any]) -> Config:
@@ -158,7 +173,7 @@ def _check_own(key: str, domain: Domain, own: Any) -> None:
             raise ConfigError(f"{where}: takes no numbers; list its values as choices")
         within = bool(domain.low is not None and domain.high is not None and domain.low <= own <= domain.high)
     if not within:
-        raise ConfigError(
+        raise OwnValueOutside(
             f"{where}: {own}, the configuration's own value, is not among {domain}; "
             "trial 0 is the configuration as it stands, so its values must belong to the space"
         )

@@ -1,12 +1,16 @@
 """A space that does not fit its configuration is refused before anything is tried, with what would be right."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from recsys.errors import ConfigError
 from recsys.shipped import names
 from recsys.strict_yaml import validate
+from tests.conftest import SmallBank
+from training.commands import check
 from training.config import Config, load_config
 from training.search_space import resolve
 from training.tuning import TuningConfig
@@ -66,6 +70,27 @@ def test_a_space_that_does_not_fit_is_refused(space: dict[str, Any], said: str) 
 def test_values_that_cannot_be_are_refused(domain: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         with_space({"model.dim": domain})
+
+
+def test_check_names_a_key_that_tune_would_refuse(
+    tmp_path: Path, small_bank: SmallBank, capsys: pytest.CaptureFixture[str]
+) -> None:
+    without = [f"{section}=null" for section in ("adoption", "churn", "segments", "embedding")]
+
+    def checked(key: str, *overrides: str) -> str:
+        config = tmp_path / "config.yaml"
+        own = load_config("demo", without).model_dump(mode="json")
+        content = {**own, "tuning": {"space": {key: {"low": 1, "high": 2}}}}
+        config.write_text(yaml.safe_dump(content))
+        check(str(config), str(small_bank.lake), overrides=list(overrides))
+        return capsys.readouterr().out.splitlines()[-1]
+
+    with pytest.raises(ConfigError, match="model.layrs: unknown key; did you mean 'model.layers'"):
+        checked("model.layrs")
+    assert (
+        checked("model.layers", "model.layers=1") == "tune: the recommender by ndcg@5 on validation, over model.layers"
+    )
+    assert checked("model.layers", "model.layers=3").startswith("tune: would be refused, training would not: ")
 
 
 def test_a_configuration_without_a_section_is_told_what_to_write() -> None:
