@@ -123,6 +123,14 @@ def test_nobody_converted_is_refused(tmp_path: Path) -> None:
     refused(mailing(tmp_path / "lake", 300, converted=pl.lit(False)), "0 have the outcome .* at least 20 of each")
 
 
+def test_too_few_outcomes_beyond_the_buckets_that_check_samples_are_found_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.preflight.SAMPLE", 1)
+    refused(mailing(tmp_path / "lake", 300, converted=pl.lit(False)), "0 have the outcome .* at least 20 of each")
+    preflight(config_of(), mailing(tmp_path / "other", 400))
+
+
 def test_one_arm_is_refused(tmp_path: Path) -> None:
     asked = {"outcome": "visited", "treatment": "email", "control": "none"}
     refused(
