@@ -11,6 +11,7 @@ import pytest
 import typer.main
 
 from recsys import __main__ as cli
+from recsys.shipped import names
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -21,7 +22,7 @@ LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 FILE = re.compile(
     r"`((?:recsys|training|serving|data|configs|benchmarks|tests|docs|notebooks)/[\w./-]+\.(?:py|yaml|md))`"
 )
-FIGURE = re.compile(r"(?<![\w.])[+-]?\d*\.\d{2,}|(?<![\w.])\d{1,3}(?:,\d{3})+")
+FIGURE = re.compile(r"(?<![\w.])0?(\.\d{3,})")
 
 
 def name_of(page: Path) -> str:
@@ -108,6 +109,43 @@ def test_every_command_is_one_that_the_command_line_takes(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_file_that_is_named_exists(page: Path) -> None:
     assert [name for name in FILE.findall(page.read_text(encoding="utf-8")) if not (ROOT / name).exists()] == []
+
+
+def test_every_figure_of_the_readme_stands_in_the_page_that_its_row_links() -> None:
+    rows = re.findall(r"^\| \[.*benchmarks/.*$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert len(rows) >= 7
+    for row in rows:
+        page = (ROOT / "benchmarks" / re.findall(r"benchmarks/(\w+\.md)", row)[0]).read_text("utf-8")
+        measured = set(FIGURE.findall(page))
+        assert FIGURE.findall(row) and not set(FIGURE.findall(row)) - measured, row
+
+
+def test_the_best_baseline_of_the_readme_is_the_best_of_the_page() -> None:
+    """By the first metric of the row: no baseline of the page's table is above the one that is named."""
+    tables = {"Amazon Beauty": ("sequences", "recall@10"), "Amazon Sports": ("sequences", "recall@10")}
+    tables |= {"Gowalla": ("gowalla", "recall@20"), "Zimnat insurance": ("zimnat", "mrr")}
+    readme = (ROOT / "README.md").read_text("utf-8")
+    for name, (page, metric) in tables.items():
+        text = (ROOT / "benchmarks" / f"{page}.md").read_text("utf-8")
+        table = text[text.find(f"## {name}") :] if f"## {name}" in text else text
+        lines = [line.strip("| ").split(" | ") for line in table[table.find("| model") :].split("\n\n")[0].splitlines()]
+        column = lines[0].index(metric)
+        baselines = [float(line[column].split()[0]) for line in lines[2:] if "two_tower" not in line[0]]
+        row = next(line for line in readme.splitlines() if line.startswith(f"| [{name}](benchmarks/{page}.md)"))
+        assert float(FIGURE.findall(row.split(" | ")[3])[0]) == max(baselines), row
+
+
+def test_the_index_names_every_page() -> None:
+    index = (ROOT / "docs" / "README.md").read_text("utf-8")
+    assert {page.name for page in (ROOT / "docs").glob("*.md")} - {
+        *re.findall(r"\((\w+\.md)\)", index),
+        "README.md",
+    } == set()
+
+
+def test_the_readme_names_every_shipped_configuration() -> None:
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert [name for name in names("configs") if f"`{name}`" not in readme] == []
 
 
 def test_every_benchmark_that_is_named_can_be_run() -> None:
