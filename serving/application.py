@@ -15,6 +15,7 @@ from serving.body import Gone, read_body, throw_away
 from serving.canary import TRIED
 from serving.current import Asked, Current
 from serving.endpoints import ENDPOINTS, Endpoint
+from serving.forgetting import forget
 from serving.logs import TOLD, place_of
 from serving.metrics import POPULATION, answered, failed, shed
 from serving.problem import Headers, as_json, problem
@@ -25,6 +26,8 @@ REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request being answered, for handlers that store it."""
 CUT_OFF = (408, 413)
 """Statuses after which the connection ends, because more of the body may come."""
+ERASURE = "serving.online:erasure"
+"""The handler after which nothing of a customer stays in memory; other workers follow within seconds."""
 WRITERS = 4
 """Handlers of the scope `write` that run at once in a worker."""
 JSON, PROBLEM = b"application/json", b"application/problem+json"
@@ -113,6 +116,8 @@ class Application:
             answer = await turns.run(self._handler(endpoint), current, sent, request.path)
             if endpoint.path in TRIED:
                 self.state.current.note(endpoint.path, sent)
+            elif endpoint.handler == ERASURE:
+                forget(self.state.current, {request.path["id"]})
             if isinstance(answer, dict):
                 answer = as_json({"bundle_id": bundle_id, "request_id": request.request_id} | answer)
             return 200, answer, headers

@@ -1,6 +1,7 @@
 """What is in force: the answers that a worker gives now, replaced in one step, and the last questions it was asked."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from serving.answers import Answers
@@ -42,6 +43,10 @@ class Current:
         """Keep a question that changes nothing and was answered, in place of the oldest kept."""
         if len(body) <= KEPT_BYTES:
             self._asked.append(Asked(path, body))
+
+    def forget(self, about: Callable[[Asked], bool]) -> None:
+        """Keep no longer the questions that are about somebody."""
+        self._asked = deque((asked for asked in list(self._asked) if not about(asked)), maxlen=KEPT)
 
     @property
     def asked(self) -> list[Asked]:

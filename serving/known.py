@@ -31,6 +31,12 @@ class Known(Protocol):
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """Their rows in the lake's tables, with those of the bank; None if they are not there."""
 
+    def kept(self) -> set[str]:
+        """Of whom something stays in memory."""
+
+    def forget(self, customer_id: str) -> None:
+        """Keep nothing of a customer in memory."""
+
 
 @dataclass(frozen=True)
 class _Kept:
@@ -63,6 +69,11 @@ class _Memory:
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
+    def ids(self) -> set[str]:
+        """Who is kept."""
+        with self._lock:
+            return set(self._kept)
+
     def drop(self, customer_id: str) -> None:
         """Forget a customer."""
         with self._lock:
@@ -93,6 +104,14 @@ class OfLake:
         with stage("store"):
             found = self._lake.customers([customer_id])
         return None if found["customers"].is_empty() else found
+
+    def kept(self) -> set[str]:
+        """As `Known.kept`."""
+        return self._memory.ids()
+
+    def forget(self, customer_id: str) -> None:
+        """As `Known.forget`."""
+        self._memory.drop(customer_id)
 
 
 class OfStore:
@@ -134,6 +153,14 @@ class OfStore:
         with stage("store"):
             rows = self._store.rows_of(customer_id)
         return None if rows is None else {**self._bank, **rows[1]}
+
+    def kept(self) -> set[str]:
+        """As `Known.kept`."""
+        return self._memory.ids()
+
+    def forget(self, customer_id: str) -> None:
+        """As `Known.forget`."""
+        self._memory.drop(customer_id)
 
     def _tables(self, customer_id: str) -> dict[str, pl.DataFrame]:
         """All rows, as they are by now; those of nobody for who was erased since."""

@@ -14,6 +14,7 @@ from serving.current import Current
 from serving.drain import drain_on_sigterm
 from serving.endpoints import ENDPOINTS
 from serving.follower import Follower
+from serving.forgetting import begin
 from serving.guard import Guard
 from serving.keys import Keys
 from serving.logs import log_to_stderr
@@ -68,5 +69,7 @@ class Recommendations:
         if served.registry is not None:
             follower = Follower(Registry(served.registry), app.state.current, served.answers, app.ask)
             follower.start()
+        if served.store is not None:
+            begin(app.state.current)
         Shedding.full = app.state.turns["score"].full
         drain_on_sigterm(app.state, served.drain, follower.stop if follower else None)

@@ -1,7 +1,7 @@
 """One customer in the store: everything that is known, what they allow, and how they are erased."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -128,6 +128,14 @@ def lift(store: Store, customer_id: str) -> bool:
     with store.writes() as connection:
         done = connection.execute(sa.delete(schema.suppressed).filter_by(hash=store.hash_of(customer_id)))
     return done.rowcount > 0
+
+
+def erased(store: Store, ids: Collection[str]) -> set[str]:
+    """Those of the ids who have been erased, and not been let in again."""
+    hashed = {store.hash_of(customer_id): customer_id for customer_id in ids}
+    wanted = sa.select(schema.suppressed.c.hash).where(schema.suppressed.c.hash.in_(list(hashed)))
+    with store.reads() as connection:
+        return {hashed[found] for found in connection.execute(wanted).scalars()}
 
 
 def was_erased(store: Store, customer_id: str) -> bool:
