@@ -139,8 +139,8 @@ class Valuation:
     def standing(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
         """int8 [N]: why each customer is nobody to contact, LEFT or LATER, and 0 for a customer of the day."""
         found = standing_by_tables(tables, day, self.rule).select("customer_id", "standing")
-        asked = ids.to_frame("customer_id").join(found, on="customer_id", how="left", maintain_order="left")
-        return asked["standing"].replace_strict(STANDING, return_dtype=pl.Int8).to_numpy()
+        of = dict(found.iter_rows())
+        return np.array([STANDING[of[customer_id]] for customer_id in ids.to_list()], dtype=np.int8)
 
     def valued(
         self,

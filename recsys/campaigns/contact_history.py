@@ -1,12 +1,17 @@
 """What past contacts leave of a customer: contact pressure, channels that rest, and how many contacts are left."""
 
 from dataclasses import dataclass
-from datetime import date, datetime, time
+from datetime import date
 
 import numpy as np
 import polars as pl
 
 from recsys.campaigns.plan import CampaignPlan
+from recsys.features.view import AT, DAY, NEVER, Column, arrays
+from recsys.features.vocabulary import Vocabulary, vocabulary
+
+SECOND = 1_000_000
+"""Microseconds."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +36,20 @@ def history(contacts: pl.DataFrame | None, ids: pl.Series, plan: CampaignPlan, a
     )
     if contacts is None or as_of is None or contacts.is_empty():
         return found
-    day = datetime.combine(as_of, time())
-    made = contacts.filter(pl.col("contacted") & (pl.col("at") < day)).select("customer_id", "channel", "at")
-    place = pl.DataFrame({"customer_id": ids, "row": np.arange(count)})
-    made = made.join(place, on="customer_id")
-    row, age = made["row"].to_numpy(), (day - made["at"]).dt.total_seconds().to_numpy() / 86400
-    weights = {channel.channel: channel.pressure for channel in plan.channels}
-    weight = made["channel"].replace_strict(weights, default=1.0, return_dtype=pl.Float64).fill_null(1.0).to_numpy()
-    np.add.at(found.pressure, row, weight * 2.0 ** (-age / plan.fatigue.half_life_days))
-    for c, channel in enumerate(plan.channels):
-        recent = (made["channel"] == channel.channel).fill_null(False).to_numpy() & (age <= channel.cooling_off_days)
-        found.resting[row[recent], c] = channel.cooling_off_days > 0
+    customers = Vocabulary.of(ids)
+    wanted: dict[str, Column] = {"customer_id": customers, "channel": vocabulary(tuple(channels)), "at": AT}
+    table = arrays(contacts, {**wanted, "contacted": pl.Boolean()})
+    day = (as_of - date(1970, 1, 1)).days * DAY
+    made = (table["customer_id"] >= 0) & (table["contacted"] == 1) & (table["at"] != NEVER) & (table["at"] < day)
+    channel, at = table["channel"][made], table["at"][made]
+    age = (day - at) // SECOND / 86400
+    unknown = (1.0, 1.0)  # of a channel that is not the plan's, OTHER or MISSING, the last two places
+    weight = np.array([*(one.pressure for one in plan.channels), *unknown])[channel]
+    row = np.argsort(customers.places(ids))[table["customer_id"][made]]
+    order = np.lexsort((weight, at))  # sums of floats depend on their order, and tables are in any
+    np.add.at(found.pressure, row[order], (weight * 2.0 ** (-age / plan.fatigue.half_life_days))[order])
+    for c, one in enumerate(plan.channels):
+        found.resting[row[(channel == c) & (age <= one.cooling_off_days)], c] = one.cooling_off_days > 0
     if plan.caps.in_window is not None:
         lately = np.bincount(row[age <= plan.caps.window_days], minlength=count)
         np.minimum(found.left, np.maximum(plan.caps.in_window - lately, 0), out=found.left)

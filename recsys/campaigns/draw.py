@@ -5,6 +5,7 @@ that of the draw alone: with h the share held out, e the share that explores and
 P(decision) = h [nothing] + (1 - h) e / n [one allowed action] + (1 - h)(1 - e) [what the plan decided].
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import polars as pl
 from recsys.campaigns.allocation import Limits
 from recsys.campaigns.allocation.problem import EVERYONE
 from recsys.errors import ConfigError
-from recsys.lake.buckets import stable_hashes
+from recsys.lake.buckets import stable_hash
 
 PLANNED, HELD_OUT, EXPLORED = "plan", "hold_out", "explore"
 SURE = 13.8
@@ -44,7 +45,8 @@ def draw(ids: pl.Series, planned: np.ndarray, allowed: np.ndarray, holdout: floa
 
 def uniforms(ids: pl.Series, seed: int) -> np.ndarray:
     """float64 [3, N] from 0 to below 1, by hashes of seed and id: holding out, exploring, which action."""
-    return np.stack([_uniform(pl.select(pl.lit(f"campaign-{what}:{seed}:") + ids).to_series()) for what in DRAWN])
+    words = ids.to_list()
+    return np.stack([_uniform([f"campaign-{what}:{seed}:{one}" for one in words]) for what in DRAWN])
 
 
 def decided(drawn: np.ndarray, planned: np.ndarray, allowed: np.ndarray, holdout: float, explore: float) -> Draw:
@@ -77,9 +79,10 @@ def propensity(
     return np.asarray(found + holdout * (size == 0))
 
 
-def _uniform(texts: pl.Series) -> np.ndarray:
+def _uniform(texts: Sequence[str]) -> np.ndarray:
     """float64 [N] from 0 to below 1, by a hash of each text."""
-    return (stable_hashes(texts) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    hashes = np.array([stable_hash(text) for text in texts], dtype=np.uint64)
+    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 @dataclass

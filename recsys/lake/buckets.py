@@ -18,6 +18,8 @@ HASH = "md5_64"
 BUCKET = pl.Int32
 """The type of the column `bucket`."""
 
+_FEW = 1000
+"""Ids that are hashed sooner than looked through for equal ones."""
 LARGEST = 1 << 20
 """The largest number of buckets: a bucket of ten customers at ten million."""
 
@@ -33,7 +35,7 @@ def stable_hashes(ids: pl.Series) -> np.ndarray:
         raise ValueError(
             f"{ids.name or 'ids'}: {ids.null_count():,} of {ids.len():,} ids are null; an id is never null"
         )
-    unique = ids.unique(maintain_order=True)
+    unique = ids if ids.len() <= _FEW else ids.unique(maintain_order=True)
     digests = b"".join(md5(text.encode(), usedforsecurity=False).digest()[:8] for text in unique.to_list())
     hashes = np.frombuffer(digests, dtype=">u8").astype(np.uint64)
     if unique.len() == ids.len():

@@ -6,6 +6,9 @@ from datetime import date
 import numpy as np
 import polars as pl
 
+from recsys.features.view import AT, DAY, NEVER, Column, arrays
+from recsys.features.vocabulary import MISSING, Vocabulary, vocabulary
+
 
 def consented(
     consents: pl.DataFrame, ids: pl.Series, purpose: str, channels: Sequence[str | None], as_of: date | None
@@ -16,19 +19,27 @@ def consented(
     the same time the refusal counts. Who said nothing about it may not be contacted. None among `channels` is an
     action that reaches nobody and needs no consent.
     """
-    said = consents.filter(pl.col("purpose") == purpose)
+    customers, names = Vocabulary.of(ids), vocabulary(tuple(sorted({name for name in channels if name is not None})))
+    wanted: dict[str, Column] = {"customer_id": customers, "purpose": vocabulary((purpose,)), "channel": names}
+    table = arrays(consents, {**wanted, "granted": pl.Boolean(), "at": AT})
+    customer, at, about = table["customer_id"], table["at"], table["purpose"] == 0
+    about &= customer >= 0
     if as_of is not None:
-        said = said.filter(pl.col("at").dt.date() < as_of)
-    if "channel" not in said.columns:
-        said = said.with_columns(pl.lit(None, pl.String).alias("channel"))
-    found = np.ones((len(ids), len(channels)), dtype=bool)
-    frame = ids.to_frame("customer_id")
+        about &= (at != NEVER) & (at < (as_of - date(1970, 1, 1)).days * DAY)
+    every = table["channel"] == MISSING if "channel" in consents.columns else np.ones(len(at), dtype=bool)
+    found = np.ones((len(customers), len(channels)), dtype=bool)
     for place, channel in enumerate(channels):
-        if channel is None:
-            continue
-        about = said.filter(pl.col("channel").is_null() | (pl.col("channel") == channel))
-        last = about.sort("customer_id", "at", "granted", descending=[False, False, True])
-        last = last.group_by("customer_id", maintain_order=True).agg(pl.col("granted").last())
-        joined = frame.join(last, on="customer_id", how="left", maintain_order="left")
-        found[:, place] = joined["granted"].fill_null(False).to_numpy()
+        if channel is not None:
+            these = about & (every | (table["channel"] == names.words.index(channel)))
+            found[:, place] = _granted(customer[these], at[these], table["granted"][these] == 1, len(customers))
+    return found[customers.places(ids)]
+
+
+def _granted(customer: np.ndarray, at: np.ndarray, granted: np.ndarray, count: int) -> np.ndarray:
+    """bool [count]: whether all that a customer said last was a yes."""
+    last = np.full(count, NEVER)
+    np.maximum.at(last, customer, at)
+    newest = at == last[customer]
+    found: np.ndarray = np.bincount(customer[newest], minlength=count) > 0
+    found[customer[newest & ~granted]] = False
     return found

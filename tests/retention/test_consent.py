@@ -8,6 +8,7 @@ import polars as pl
 from recsys.retention.consent import consented
 from recsys.retention.measurement import detectable, held_out
 
+DAY = date(2024, 1, 6)
 IDS = pl.Series("customer_id", ["a", "b", "c", "d"])
 
 
@@ -66,3 +67,25 @@ def test_an_effect_can_be_shown_as_often_as_it_says() -> None:
     assert 740 < seen < 870
     assert detectable(p[:50], held[:50]) is None
     assert detectable(np.full(100, 0.01), np.arange(100) < 20) is None
+
+
+def test_consent_of_many_is_what_each_said_last() -> None:
+    rng, channels = np.random.default_rng(3), ["phone", None, "email", "post"]
+    rows = [
+        (f"C{rng.integers(0, 40)}", str(rng.choice(["marketing", "profiling"])), channels[rng.integers(0, 4)],
+         bool(rng.random() < 0.5), int(rng.integers(1, 8)))
+        for _ in range(400)
+    ]  # fmt: skip
+    table, ids = said(*rows), pl.Series("customer_id", [f"C{n}" for n in rng.permutation(45)])
+    found = consented(table, ids, "marketing", channels, DAY)
+    for place, customer in enumerate(ids):
+        for column, channel in enumerate(channels):
+            heard = [
+                (day, not granted)
+                for who, purpose, through, granted, day in rows
+                if who == customer and purpose == "marketing" and through in (None, channel) and day < 6
+            ]
+            assert found[place, column] == (channel is None or (bool(heard) and not max(heard)[1]))
+        alone = consented(table.filter(customer_id=customer), ids[place : place + 1], "marketing", channels, DAY)
+        assert (alone[0] == found[place]).all()
+    assert 20 < found[:, [0, 2, 3]].sum() < 115
