@@ -131,6 +131,9 @@ class SideEncoder(BaseModel):
     def _scaled(self, rows: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
         """float32 [N, M] numbers and flags of those that are missing."""
         table = rows[list(self.numbers)]
+        if table.height == 1:  # Polars makes the array of a frame in its own threads, for which one customer would wait
+            values = np.array([table.row(0)], dtype=np.float64)
+            return _scaled(values, self._scales), np.isnan(values).astype(np.float32)
         if any(kind != pl.Float64 for kind in table.dtypes):
             table = table.cast(pl.Float64)
         numbers, missing = (np.empty(table.shape, dtype=np.float32) for _ in range(2))

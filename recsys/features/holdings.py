@@ -99,6 +99,8 @@ def history(seen: pl.DataFrame, definition: FeatureDefinition) -> pl.DataFrame:
 def _known(values: pl.Series) -> np.ndarray:
     """bool [N]."""
     missing = values.null_count()
+    if 0 < missing < len(values) <= FEW:
+        return np.array([value is not None for value in values.to_list()])
     if 0 < missing < len(values):
         return values.is_not_null().to_numpy()
     return np.full(len(values), not missing)
@@ -106,7 +108,10 @@ def _known(values: pl.Series) -> np.ndarray:
 
 def _lists(row: np.ndarray, columns: Sequence[pl.Series]) -> pl.DataFrame:
     """`row`, and the values of each example, whose rows ascend, as a list."""
-    if len(row) and row[0] == row[-1]:
+    if not len(row):
+        empty = (pl.Series(c.name, [], dtype=pl.List(c.dtype)) for c in columns)
+        return pl.DataFrame([pl.Series("row", [], dtype=pl.UInt32), *empty])
+    if row[0] == row[-1]:
         return pl.DataFrame([pl.Series("row", row[:1], dtype=pl.UInt32), *(pl.Series(c.name, [c]) for c in columns)])
     flat = pl.DataFrame([pl.Series("row", row, dtype=pl.UInt32), *columns])
     return flat.group_by("row", maintain_order=True).agg(pl.all())

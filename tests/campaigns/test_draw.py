@@ -19,9 +19,7 @@ REDRAWS = 10_000
 
 def test_logged_propensities_are_the_frequencies_over_redraws() -> None:
     count = PLANNED.shape[1]
-    texts = [
-        pl.Series([f"campaign-{what}:{seed}:C{i}" for seed in range(REDRAWS) for i in range(count)]) for what in DRAWN
-    ]
+    texts = [[f"campaign-{what}:{seed}:C{i}" for seed in range(REDRAWS) for i in range(count)] for what in DRAWN]
     numbers = np.stack([_uniform(text) for text in texts])
     planned, allowed = np.tile(PLANNED, REDRAWS), np.tile(ALLOWED, REDRAWS)
     found = decided(numbers, planned, allowed, 0.1, 0.2)
@@ -42,7 +40,7 @@ def test_a_draw_is_the_customers_own() -> None:
         alone = draw(ids[i : i + 1], PLANNED[:, i : i + 1], ALLOWED[:, i : i + 1], 0.3, 0.3, 5)
         assert (alone.chosen[:, 0] == whole.chosen[:, i]).all()
         assert alone.propensity[0] == whole.propensity[i]
-    texts = pl.Series([f"campaign-hold-out:5:C{i}" for i in range(len(ids))])
+    texts = [f"campaign-hold-out:5:C{i}" for i in range(len(ids))]
     assert ((_uniform(texts) < 0.3) == (whole.arm == 1)).all()
 
 
