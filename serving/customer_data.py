@@ -1,6 +1,7 @@
 """A customer's own data in a request: rows of JSON, checked against the lake's contract, into lake tables."""
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -94,7 +95,7 @@ class CustomerContract:
                 key = [
                     column for column in TABLES[name].key if column in fresh.columns and column in held[name].columns
                 ]
-                fresh = fresh.join(held[name].select(key).unique(), on=key, how="anti", nulls_equal=True)
+                fresh = _unknown(fresh, key, frozenset(held[name][key].rows()))
             found[name] = fresh
         return found
 
@@ -120,7 +121,7 @@ class CustomerContract:
         whole = pl.DataFrame([pl.Series(name, columns[name], dtype=column.dtype) for name, column in declared.items()])
         _check_rows(table, whole, prefix)
         given = {name for row in rows for name in row} | {c.name for c in table.columns if c.required}
-        return whole.select(name for name in declared if name in given or name in self.attributes)
+        return whole[[name for name in declared if name in given or name in self.attributes]]
 
 
 def _cell(
@@ -149,6 +150,12 @@ def read_value(where: str, column: Column, row: Mapping[str, Any], as_of: date |
             raise BadRequest(where, f"{what} and compulsory ({column.meaning})")
         return None
     return read_cell(where, column, value, as_of)
+
+
+def _unknown(rows: pl.DataFrame, key: Sequence[str], known: Collection[tuple[Any, ...]]) -> pl.DataFrame:
+    """The rows whose key is not known yet; what is missing from both is the same."""
+    new = [one not in known for one in rows[list(key)].rows()]
+    return rows if all(new) else rows.filter(new)
 
 
 def _owner(table: str) -> str:
@@ -203,11 +210,13 @@ def _check_accounts(rows: Mapping[str, list[dict[str, Any]]], customer_id: str) 
 
 def _check_rows(table: Table, whole: pl.DataFrame, prefix: str) -> None:
     """Rules across columns, and keys that stand twice."""
-    for rule in table.rules:
-        broken = whole.select(rule.broken().fill_null(False)).to_series().arg_true()
-        if len(broken):
-            raise BadRequest(f"{prefix}.{table.name}[{broken[0]}].{rule.column}", f"a row {rule.phrase}")
-    twice = whole.select(pl.struct(table.key).is_duplicated()).to_series().arg_true()
-    if len(twice):
+    asked = [rule.broken().fill_null(False).alias(str(place)) for place, rule in enumerate(table.rules)]
+    for rule, broken in zip(table.rules, whole.select(asked) if asked else (), strict=True):
+        if broken.any():
+            raise BadRequest(f"{prefix}.{table.name}[{broken.arg_max()}].{rule.column}", f"a row {rule.phrase}")
+    keys = whole[list(table.key)].rows()
+    counts = Counter(keys)
+    twice = [place for place, key in enumerate(keys) if counts[key] > 1]
+    if twice:
         field = f"{prefix}.{table.name}[{twice[-1]}]"
         raise BadRequest(field, f"a row with the same {', '.join(table.key)} came before; send each row once")

@@ -1,6 +1,6 @@
 """The segment of one customer whenever an event arrives: a function of their rows and a day, of nothing else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
@@ -61,5 +61,23 @@ def with_events(tables: Mapping[str, pl.DataFrame], events: Mapping[str, pl.Data
     """A customer's tables with new rows after the old ones; columns that only one of them has are null in the other."""
     both = dict(tables)
     for name, rows in events.items():
-        both[name] = pl.concat([both[name], rows], how="diagonal_relaxed") if name in both else rows
+        both[name] = _joined(both[name], rows) if name in both else rows
     return both
+
+
+def _joined(old: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Both, one below the other; where their types agree, without waiting for Polars' threads."""
+    kinds = {**new.schema, **old.schema}
+    if any(kinds[name] != kind for name, kind in new.schema.items()):
+        return pl.concat([old, new], how="diagonal_relaxed")
+    names = [*old.columns, *(name for name in new.columns if name not in old.columns)]
+    return pl.concat([_with_columns(part, names, kinds) for part in (old, new)])
+
+
+def _with_columns(part: pl.DataFrame, names: Sequence[str], kinds: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """These columns in this order, null where the part has none."""
+    if part.columns == names:
+        return part
+    absent = {name: pl.Series(name, [None], dtype=kinds[name]) for name in names if name not in part.columns}
+    columns = [absent[name].new_from_index(0, part.height) if name in absent else part[name] for name in names]
+    return pl.DataFrame(columns)
