@@ -1,20 +1,15 @@
 """What is done with each customer at given prices: the one function by which a plan and a single answer are decided.
 
 A customer takes the set of actions whose values, prices taken off, sum to most. With one action that is the best one
-if it is worth more than nothing. With several, the best of each channel are taken, most worth first, which is exact
-unless two of them are of one product; for those customers alone every set of channels is gone through (a maximum
-weight matching of products and channels by dynamic programming).
+if it is worth more than nothing; with several it is a matching of channels and products (`matching.py`).
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
-from math import comb
 
 import numpy as np
 
-from recsys.campaigns.allocation.problem import MOST_SETS, Actions, Part, Prices, price_row
-from recsys.errors import ConfigError
+from recsys.campaigns.allocation.matching import FLOAT32_BITS, best_sets, sides_of
+from recsys.campaigns.allocation.problem import Actions, Part, Prices, price_row
 
 NONE = -1
 """No action."""
@@ -47,16 +42,22 @@ class Best:
 
 
 def best_actions(part: Part, rows: slice, actions: Actions, prices: Prices, most: int, dtype: type) -> Best:
-    """The best sets of the customers in `rows`, computed in float32 or float64."""
-    worths = _Worths(part, rows, prices, dtype)
+    """The best sets of the customers in `rows`, computed in float32 or float64.
+
+    In float32 the worth of several actions is off by some 1e-5 of it, since its last bits say which actions they are.
+    """
     if most == 1:
-        codes, worth = worths.best(range(len(actions)))
+        codes, worth = _Worths(part, rows, prices, dtype).best(len(actions))
         if part.most is not None:
             none = np.asarray(part.most[rows]) < 1
             codes[none], worth[none] = 0, 0
         return Best(codes[None], worth)
+    sides = sides_of(actions.channel, actions.product)
+    if sides.bits > FLOAT32_BITS:
+        dtype = np.float64
+    worths = _Worths(part, rows, prices, dtype)
     left = np.full(worths.count, most) if part.most is None else np.asarray(part.most[rows])
-    return _several(worths, actions, left, most)
+    return Best(*best_sets(worths.of, sides, left, most, dtype))
 
 
 class _Worths:
@@ -77,10 +78,11 @@ class _Worths:
 
     def of(self, action: int) -> np.ndarray:
         """[n], overwritten by the next call."""
-        np.subtract(self.values[action], self._charge(self.prices.contact, action), out=self._worth, dtype=self.dtype)
+        np.copyto(self._worth, self.values[action])  # a copy and then a sum in place are faster than a sum that casts
+        np.subtract(self._worth, self._charge(self.prices.contact, action), out=self._worth)
         if self.costs is not None and self.prices.money[:, action].any():
-            charge = self._charge(self.prices.money, action)
-            np.multiply(self.costs[action], charge, out=self._extra, dtype=self.dtype)
+            np.copyto(self._extra, self.costs[action])
+            np.multiply(self._extra, self._charge(self.prices.money, action), out=self._extra)
             np.subtract(self._worth, self._extra, out=self._worth)
         return self._worth
 
@@ -92,119 +94,14 @@ class _Worths:
         charged: np.ndarray = column[self.group]
         return charged
 
-    def best(self, among: range | list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """The best of some actions, ascending: codes (0 for nothing worth more than 0), and its worth."""
+    def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The best of so many actions: codes (0 for nothing worth more than 0), and its worth."""
         best: np.ndarray = np.zeros(self.count, self.dtype)
         code = np.zeros(self.count, np.uint16)
-        for action in among:
+        for action in range(count):
             worth = self.of(action)
             np.greater(worth, best, out=self._more)
             np.maximum(best, worth, out=best)
             np.multiply(self._more.view(np.uint8), np.uint16(action + 1), out=self._mark)
             np.maximum(code, self._mark, out=code)
         return code, best
-
-
-def _several(worths: _Worths, actions: Actions, left: np.ndarray, most: int) -> Best:
-    """The `left` best channels of each customer; where two are of one product, the best matching."""
-    channels = int(actions.channel.max()) + 1
-    best = [worths.best(np.flatnonzero(actions.channel == r).tolist()) for r in range(channels)]
-    codes = np.zeros((most, worths.count), np.uint16)
-    worth: np.ndarray = np.zeros(worths.count, worths.dtype)
-    rest = np.stack([found for _, found in best])
-    for place in range(most):
-        top: np.ndarray = np.zeros(worths.count, worths.dtype)
-        pick = np.zeros(worths.count, np.uint16)
-        for channel in range(channels):
-            more = rest[channel] > top
-            np.maximum(top, rest[channel], out=top)
-            np.maximum(pick, more.view(np.uint8) * np.uint16(channel + 1), out=pick)
-        pick *= (left > place).view(np.uint8)
-        top *= pick > 0
-        worth += top
-        for channel in range(channels):
-            picked = pick == channel + 1
-            codes[place] += picked.view(np.uint8) * best[channel][0]
-            rest[channel] *= ~picked
-    clash = _clashes(codes, actions)
-    if len(clash):
-        codes[:, clash], worth[clash] = _matching(worths, clash, actions, left[clash], most)
-    return Best(codes, worth)
-
-
-def _clashes(codes: np.ndarray, actions: Actions) -> np.ndarray:
-    """The customers with two actions of one product."""
-    product = np.concatenate([[-1], actions.product]).astype(np.int32)
-    of = [product[code] for code in codes]
-    found = np.zeros(codes.shape[1], dtype=bool)
-    for one, other in combinations(range(len(codes)), 2):
-        found |= (of[one] == of[other]) & (of[one] >= 0)
-    return np.flatnonzero(found)
-
-
-@lru_cache(maxsize=16)
-def _sets(count: int, most: int) -> tuple[tuple[int, ...], ...]:
-    """Bit masks of the sets of at most so many of `count`, the smaller first."""
-    total = sum(comb(count, size) for size in range(most + 1))
-    if total > MOST_SETS:
-        raise ConfigError(
-            f"{most} contacts each over {count} channels or products make {total:,} sets for each customer, more than "
-            f"{MOST_SETS:,}; allow fewer contacts"
-        )
-    sizes = [combinations(range(count), size) for size in range(most + 1)]
-    return tuple(tuple(members) for size in sizes for members in size)
-
-
-def _matching(
-    worths: _Worths, rows: np.ndarray, actions: Actions, left: np.ndarray, most: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes [L, n] and worth [n] of the best sets with one action a channel and one a product.
-
-    Products are taken up one after the other; for every set of channels that are taken the best so far is kept. Where
-    there are fewer products than channels they change places.
-    """
-    few, many = actions.channel, actions.product
-    if int(many.max()) < int(few.max()):
-        few, many = many, few
-    sets = _sets(int(few.max()) + 1, most)
-    value: dict[tuple[int, ...], np.ndarray] = {members: np.full(len(rows), -np.inf, worths.dtype) for members in sets}
-    value[()] = np.zeros(len(rows), worths.dtype)
-    path = {members: np.zeros((len(members), len(rows)), np.uint16) for members in sets}
-    for item in range(int(many.max()) + 1):
-        cells = _cells(worths, rows, np.flatnonzero(many == item), few)
-        for members in reversed(sets):
-            for place, member in enumerate(members):
-                if member not in cells:
-                    continue
-                worth, code = cells[member]
-                before = members[:place] + members[place + 1 :]
-                candidate = value[before] + worth
-                better = candidate > value[members]
-                if better.any():
-                    value[members][better] = candidate[better]
-                    path[members][:-1, better] = path[before][:, better]
-                    path[members][-1, better] = code[better]
-    codes = np.zeros((most, len(rows)), np.uint16)
-    best: np.ndarray = np.zeros(len(rows), worths.dtype)
-    for members in sets[1:]:
-        better = (value[members] > best) & (left >= len(members))
-        best[better] = value[members][better]
-        codes[: len(members), better] = path[members][:, better]
-        codes[len(members) :, better] = 0
-    return codes, best
-
-
-def _cells(
-    worths: _Worths, rows: np.ndarray, among: np.ndarray, few: np.ndarray
-) -> dict[int, tuple[np.ndarray, np.ndarray]]:
-    """Of some actions the best on each side: its worth, where positive, and its code."""
-    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    for action in among:
-        worth = worths.of(int(action))[rows]
-        worth[worth <= 0] = -np.inf
-        code = np.full(len(rows), action + 1, np.uint16)
-        if (there := found.get(int(few[action]))) is not None:
-            better = worth > there[0]
-            worth, code = np.where(better, worth, there[0]), np.where(better, code, there[1])
-        found[int(few[action])] = (worth, code)
-    return found

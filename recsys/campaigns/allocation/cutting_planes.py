@@ -36,20 +36,23 @@ class Planes:
                 for kept in (self.points, self.values, self.slopes):
                     del kept[place]
 
-    def lowest(self, centre: np.ndarray, radius: float, upper: np.ndarray) -> tuple[np.ndarray, float]:
-        """The lowest point of the planes' maximum within `radius` of the centre and up to `upper`, and its height."""
+    def lowest(
+        self, centre: np.ndarray, radius: float, lower: np.ndarray, upper: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """The lowest point of the planes' maximum within `radius` of the centre, from `lower` to `upper`, and its
+        height."""
         from scipy.optimize import linprog
 
         best, size = min(self.values), len(centre)
         slopes = np.array(self.slopes)
         offsets = np.array([v - best - s @ p for v, s, p in zip(self.values, slopes, self.points, strict=True)])
         rows = np.hstack([np.full((len(slopes), 1), -1.0), slopes])
-        box = zip(np.maximum(centre - radius, 0.0), np.minimum(centre + radius, upper), strict=True)
+        box = zip(np.maximum(centre - radius, lower), np.minimum(centre + radius, upper), strict=True)
         within = [(None, None), *box]
         found = linprog(np.eye(1, size + 1)[0], A_ub=rows, b_ub=-offsets, bounds=within, method="highs")
         if found.x is None:  # numerically stuck: stay, and let the caller narrow the box
             return centre, best
-        return np.clip(found.x[1:], 0.0, upper), best + float(found.x[0])
+        return np.clip(found.x[1:], lower, upper), best + float(found.x[0])
 
 
 def minimise(
@@ -61,14 +64,17 @@ def minimise(
     planes: Planes | None = None,
     stop_below: float = -np.inf,
     upper: np.ndarray | None = None,
+    lower: np.ndarray | None = None,
 ) -> tuple[np.ndarray, float]:
     """The best point found, and its value, after at most so many evaluations.
 
     Ends when within the box no more than `tolerance` can be gained and a wider box would not change that, or when
-    the value is below `stop_below`. No price is above `upper`.
+    the value is below `stop_below`. No price is above `upper`, or below `lower`, which is 0 where not given.
     """
     planes = Planes() if planes is None else planes
-    most = np.full(len(start) or len(planes.points[0]), np.inf) if upper is None else upper
+    size = len(start) or len(planes.points[0])
+    most = np.full(size, np.inf) if upper is None else upper
+    least = np.zeros(size) if lower is None else lower
     centre, best = start, np.inf
     if planes.values:
         at = int(np.argmin(planes.values))
@@ -78,9 +84,9 @@ def minimise(
         planes.add(start, best, slope)
         passes -= 1
     while passes > 0 and best >= stop_below:
-        point, height = planes.lowest(centre, radius, most)
+        point, height = planes.lowest(centre, radius, least, most)
         foretold = best - height
-        inside = bool(((np.abs(point - centre) < radius * (1 - 1e-6)) | (point >= most)).all())
+        inside = bool(((np.abs(point - centre) < radius * (1 - 1e-6)) | (point >= most) | (point <= least)).all())
         if foretold <= tolerance:
             if inside or radius > 1e6:
                 break

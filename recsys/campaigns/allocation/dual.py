@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.campaigns.allocation.choice import CHUNK, Best, best_actions
+from recsys.campaigns.allocation.matching import sides_of
 from recsys.campaigns.allocation.problem import Limits, Part, Prices, Problem, price_row
 
 SMALL = 1 << 21
@@ -27,6 +28,8 @@ class Point:
     """g(λ); if `exact` with what rounding may have taken from it added."""
     used: np.ndarray
     """float64 [m]: what the customers would take."""
+    chosen: tuple[np.ndarray, ...] = ()
+    """If `exact`, int16 [L, n] of each part: what `choose` says at these prices."""
 
     def slope(self, limits: Limits) -> np.ndarray:
         """float64 [m]: a subgradient."""
@@ -48,18 +51,24 @@ class Dual:
         problem, limits = self.problem, self.problem.limits
         prices = limits.prices(dual, problem.groups)
         dtype = np.float64 if exact or self.small else np.float32
+        rough = dtype is np.float32 and problem.most > 1  # worths are then less accurate than what was chosen by them
         counts = np.zeros((problem.groups, len(problem.actions)))
         costs, worth = np.zeros_like(counts), 0.0
+        codes = {id(part): np.empty((problem.most, len(part)), np.int16) for part in problem.parts} if exact else {}
         for best, part, rows in self.each(prices, dtype):
-            worth += float(best.worth.sum(dtype=np.float64))
+            worth += brought(best.codes, part, rows) if rough else float(best.worth.sum(dtype=np.float64))
             here, paid = tally(best.codes, part, rows, problem)
             counts += here
             costs += paid
+            if exact:
+                codes[id(part)][:, rows] = best.codes.astype(np.int16) - 1
         used = limits.used(counts, costs)
+        if rough:
+            return Point(dual, worth + float((limits.limit - used) @ dual), used)
         bound = float(limits.limit @ dual) + worth
         if exact:
             bound += self._rounding(dual, worth, counts, costs, prices)
-        return Point(dual, bound, used)
+        return Point(dual, bound, used, tuple(codes[id(part)] for part in problem.parts) if exact else ())
 
     def each(self, prices: Prices, dtype: type) -> Iterator[tuple[Best, Part, slice]]:
         """Every chunk's best sets of actions, in order."""
@@ -81,10 +90,21 @@ class Dual:
             yield from map(work, chunks)
 
     def _rounding(self, dual: np.ndarray, worth: float, counts: np.ndarray, costs: np.ndarray, prices: Prices) -> float:
-        """What float64 can have lost: a few units in the last place of everything that was added up."""
+        """What float64 can have lost: a few units in the last place of everything that was added up, and the last bits
+        of worths that say which action they are of."""
         added = worth + float(np.abs(self.problem.limits.limit) @ dual)
         added += float((counts * np.abs(prices.contact)).sum() + (costs * np.abs(prices.money)).sum())
-        return 128 * float(np.finfo(np.float64).eps) * added
+        actions = self.problem.actions
+        last = 1 << sides_of(actions.channel, actions.product).bits if self.problem.most > 1 else 0
+        return (128 + last) * float(np.finfo(np.float64).eps) * added
+
+
+def brought(codes: np.ndarray, part: Part, rows: slice) -> float:
+    """The values of what codes uint16 [L, n] (0 for none) choose, added up."""
+    values, place, total = part.values[:, rows], np.arange(codes.shape[1]), 0.0
+    for code in codes.astype(np.intp):
+        total += float(values[np.maximum(code, 1) - 1, place].sum(where=code > 0, dtype=np.float64))
+    return total
 
 
 def tally(codes: np.ndarray, part: Part, rows: slice, problem: Problem) -> tuple[np.ndarray, np.ndarray]:

@@ -2,29 +2,44 @@
 
 The sample is a model of how demand answers prices. Its limits are shifted until it takes, at the prices of the moment,
 its share of what all customers take there; its lowest point is the next price to be tried on all (the idea of Shamir,
-Srebro and Zhang, ICML 2014). Cutting planes on all customers then close what is left, or say that nothing is.
+Srebro and Zhang, ICML 2014). Shifted limits add a linear term to the sample's dual, so its planes serve again.
+
+What is left is small. Customers who would choose the same at all prices nearby add a constant and a linear term to the
+dual, so its minimum nearby is found on the others alone, however accurately, and only then seen by all.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from recsys.campaigns.allocation.cutting_planes import Planes, minimise
-from recsys.campaigns.allocation.dual import Dual, Point
+from recsys.campaigns.allocation.dual import Dual, Point, tally
 from recsys.campaigns.allocation.problem import Part, Problem
 
 SAMPLE = 40_000
 """Customers of the sample."""
+FIRST = 5_000
+"""Customers of the sample on which a search begins that knows no prices."""
 FEW = 2_000
 """Customers by whom the size of values is judged."""
-ROUNDS = 8
+ROUNDS = 6
 """The most shifts of the sample's limits."""
+ENOUGH = 1e-5
+"""Shifts end with one that lowers the bound by no more than this share; the next would by its square or so."""
+LOCAL = 100
+"""The most evaluations among the customers who would choose differently nearby."""
+ACCURATE = 2e-8
+"""What these leave of the bound."""
 PASSES = 400
 """The most evaluations of a problem small enough to need no sample."""
 SMALL_STEP = 0.02
 """Of the first box around prices that came from the sample, in mean values of a contact."""
 FLOOR = -1e3
 """Below this (in mean values of a contact for each customer) the dual falls for ever: nothing is feasible."""
+
+
+Function = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 class Search:
@@ -40,7 +55,7 @@ class Search:
         self._start = start
 
     def first(self, tolerance: float) -> Point:
-        """Prices whose bound is the lowest or, where a sample has shown the way, within about `tolerance` of it."""
+        """Prices whose bound is the lowest or, where a sample has shown the way, near it; to within `tolerance`."""
         problem, start = self.dual.problem, self._start
         if not len(problem.limits):
             self.exact = True
@@ -50,6 +65,24 @@ class Search:
             return self._cut(centre, 1.0 if start is None else 0.1, tolerance, PASSES)
         _by_sample(self.dual, self.scale, centre, start is None, self.planes, tolerance)
         return self._best()
+
+    def nearby(self, point: Point, rows: Sequence[np.ndarray], step: float) -> Point:
+        """The lowest point within about `step` of another, if all but `rows` of each part choose the same there."""
+        problem = self.dual.problem
+        part = joined([part.take(r) for part, r in zip(problem.parts, rows, strict=True)])
+        few = replace(problem, parts=[part])
+        codes = np.concatenate([c[:, r] for c, r in zip(point.chosen, rows, strict=True)], axis=1) + 1
+        taken = problem.limits.used(*tally(codes.astype(np.uint16), part, slice(None), few))
+        limits = replace(problem.limits, limit=problem.limits.limit - point.used + taken)
+        local = Dual(replace(few, limits=limits), self.dual.threads)
+        local.small = True
+        at, reach = point.dual / self.scale.price, 3 * step
+        tolerance = ACCURATE * abs(point.bound) / (self.scale.value * self.scale.count)
+        function = self.scale.function(local)
+        best, _ = minimise(function, at, step, tolerance, LOCAL, lower=np.maximum(at - reach, 0.0), upper=at + reach)
+        found = self.dual.at(best * self.scale.price, exact=True)
+        self._keep(found)
+        return found if found.bound < point.bound else point
 
     def further(self, tolerance: float, passes: int) -> Point:
         """Cutting planes on all customers, from where the search stands."""
@@ -66,6 +99,11 @@ class Search:
         best = self.planes.points[int(np.argmin(self.planes.values))]
         return self.dual.at(best * self.scale.price, exact=True)
 
+    def _keep(self, point: Point) -> None:
+        unit = self.scale.value * self.scale.count
+        slope = point.slope(self.dual.problem.limits) * self.scale.price / unit
+        self.planes.add(point.dual / self.scale.price, point.bound / unit, slope)
+
 
 class _Scale:
     """Prices in units in which 1 is much and 0.01 little, and the dual by customer."""
@@ -81,43 +119,64 @@ class _Scale:
         self.price = self.value / (size * np.where(limits.personal, cost, 1.0))
         self.count = max(1, dual.problem.customers)
 
-    def function(self, dual: Dual, shift: np.ndarray | None = None, share: float = 1.0):  # type: ignore[no-untyped-def]
-        """The scaled dual and its subgradient; of a sample that is `share` of all, with its limits shifted."""
-        count = self.count * share
+    def function(self, dual: Dual, share: float = 1.0) -> Function:
+        """The scaled dual and its subgradient; of a sample that is `share` of all."""
+        unit = self.value * self.count * share
 
         def at(point: np.ndarray) -> tuple[float, np.ndarray]:
-            prices = point * self.price
-            found = dual.at(prices)
-            slope, value = found.slope(dual.problem.limits), found.bound
-            if shift is not None:
-                slope, value = slope + shift, value + float(shift @ prices)
-            return value / (self.value * count), slope * self.price / (self.value * count)
+            found = dual.at(point * self.price)
+            return found.bound / unit, found.slope(dual.problem.limits) * self.price / unit
 
         return at
 
 
+class _Sample:
+    """The dual of a sample, with everything that was seen of it."""
+
+    def __init__(self, dual: Dual, scale: _Scale, count: int) -> None:
+        problem = dual.problem
+        part, share = sample_of(problem, count)
+        limits = replace(problem.limits, limit=problem.limits.limit * share)
+        small = Dual(replace(problem, limits=limits, parts=[part]), dual.threads)
+        small.small = False
+        self._function, self._seen = scale.function(small, share), Planes()
+
+    def at(self, point: np.ndarray) -> tuple[float, np.ndarray]:
+        """The scaled dual of the sample and its subgradient."""
+        value, slope = self._function(point)
+        self._seen.add(point, value, slope)
+        return value, slope
+
+    def lowest(self, shift: np.ndarray, centre: np.ndarray, radius: float, tolerance: float, passes: int) -> np.ndarray:
+        """Where the sample's dual with `shift` added to its slope is lowest."""
+        seen = self._seen
+        values = [value + float(shift @ point) for value, point in zip(seen.values, seen.points, strict=True)]
+        planes = Planes(list(seen.points), values, [slope + shift for slope in seen.slopes])
+
+        def shifted(point: np.ndarray) -> tuple[float, np.ndarray]:
+            value, slope = self.at(point)
+            return value + float(shift @ point), slope + shift
+
+        best, _ = minimise(shifted, centre, radius, tolerance, passes, planes)
+        return best
+
+
 def _by_sample(dual: Dual, scale: _Scale, centre: np.ndarray, cold: bool, planes: Planes, tolerance: float) -> None:
-    """Add planes at prices that the sample proposes; `cold` begins on the sample, without a pass over all."""
-    problem = dual.problem
-    part, share = sample_of(problem, SAMPLE)
-    limits = replace(problem.limits, limit=problem.limits.limit * share)
-    small = Dual(Problem(problem.actions, limits, [part], problem.most), dual.threads)
-    small.small = False
+    """Add planes at prices that the sample proposes; `cold` begins on samples, without a pass over all."""
+    sample, none = _Sample(dual, scale, SAMPLE), np.zeros(len(centre))
     if cold:
-        centre, _ = minimise(scale.function(small, share=share), centre, 1.0, 1e-5, 100)
-    best, radius = np.inf, 0.2
-    whole = scale.function(dual)
-    for _ in range(ROUNDS):
+        centre = _Sample(dual, scale, FIRST).lowest(none, centre, 1.0, 1e-4, 80)
+        centre = sample.lowest(none, centre, 0.1, 1e-5, 80)
+    best, whole = np.inf, scale.function(dual)
+    for turn in range(ROUNDS):
         value, slope = whole(centre)
         planes.add(centre, value, slope)
         gained, best = best - value, min(best, value)
-        if gained <= tolerance * abs(best):
+        if gained <= ENOUGH * abs(best):
             break
-        there = small.at(centre * scale.price).slope(limits)
-        shift = slope * scale.value * scale.count * share / scale.price - there
-        own = scale.function(small, shift, share)
-        centre, _ = minimise(own, centre, radius, tolerance * abs(best), 60)
-        radius *= 0.5
+        shift = slope - sample.at(centre)[1]
+        small = max(tolerance, 10.0 ** -(5 + turn)) * abs(best)
+        centre = sample.lowest(shift, centre, 0.2 * 0.5**turn, small, 60)
 
 
 def sample_of(problem: Problem, count: int) -> tuple[Part, float]:

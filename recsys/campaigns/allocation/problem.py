@@ -13,8 +13,8 @@ from recsys.errors import ConfigError
 
 EVERYONE = -1
 """The group of a limit that binds all customers together."""
-MOST_SETS = 4096
-"""The most sets of channels that a customer's best combination is looked for in."""
+MOST_CONTACTS = 7
+"""The most contacts with one customer."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.campaigns.allocation.choice import choose
 from recsys.campaigns.allocation.dual import Point, tally
 from recsys.campaigns.allocation.exchange import exchange
 from recsys.campaigns.allocation.feasibility import check_feasible
@@ -90,11 +89,11 @@ def _better(one: Solution | None, other: Solution) -> Solution:
 
 def rounded(problem: Problem, point: Point, search: Search, threads: int, gap: float) -> Solution | None:
     """What customers choose at prices, repaired to keep the limits and improved; None where that does not succeed."""
-    prices = problem.limits.prices(point.dual, problem.groups)
-    priced = [choose(part, problem.actions, prices, problem.most) for part in problem.parts]
     for wide in (1.0, 6.0, 36.0):
-        rows = near_ties(problem, point, search.scale.price, priced, threads, wide)
-        chosen = [actions.copy() for actions in priced]
+        rows, step = near_ties(problem, point, search.scale.price, threads, wide)
+        if 0 < sum(map(len, rows)) < problem.customers:
+            point = search.nearby(point, rows, step)
+        chosen = [actions.copy() for actions in point.chosen]
         core = _core(problem, point, chosen, rows)
         balance(core)
         done = repair(core)
@@ -113,7 +112,7 @@ def rounded(problem: Problem, point: Point, search: Search, threads: int, gap: f
     room = problem.limits.limit + 2 * MARGIN * np.maximum(1.0, np.abs(problem.limits.limit))
     if (used > room).any():
         raise AssertionError(f"the plan passes {np.array(problem.limits.names)[used > room].tolist()}")
-    return Solution(point.dual, point.bound, value, tuple(chosen), tuple(priced), used, search.dual.passes)
+    return Solution(point.dual, point.bound, value, tuple(chosen), point.chosen, used, search.dual.passes)
 
 
 def _core(problem: Problem, point: Point, chosen: Sequence[np.ndarray], rows: Sequence[np.ndarray]) -> Core:

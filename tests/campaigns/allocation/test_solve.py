@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys.campaigns.allocation import Actions, Limits, Part, Problem, solve
+from recsys.campaigns.allocation import Actions, Limits, Part, Problem, choose, solve
 from recsys.campaigns.allocation.solve import plan_use, plan_value
 from recsys.errors import ConfigError, DataError
 from tests.campaigns.allocation.instances import best_bound, best_plan, large_problem, small_problem
@@ -45,10 +45,20 @@ def test_the_bound_is_that_of_the_linear_relaxation() -> None:
 
 @pytest.mark.parametrize("several", [False, True])
 def test_a_larger_plan_is_certified(several: bool) -> None:
-    problem = large_problem(6_000 if several else 90_000, 2, several)
+    problem = large_problem(14_000 if several else 90_000, 2, several)
     found = solve(problem, threads=2, gap=1e-5)
-    assert 0 <= found.gap <= (1e-4 if several else 2e-5)
+    assert 0 <= found.gap <= (1e-4 if several else 1e-5)
     _assert_feasible(problem, found.chosen)
+    prices = problem.limits.prices(found.dual, problem.groups)
+    (said,) = found.priced
+    assert (said == choose(problem.parts[0], problem.actions, prices, problem.most)).all()
+
+
+def test_the_same_plan_whatever_the_threads() -> None:
+    problem = large_problem(90_000, 6)
+    one, two = solve(problem, threads=1, gap=1e-5), solve(problem, threads=2, gap=1e-5)
+    assert one.bound == two.bound
+    assert (one.chosen[0] == two.chosen[0]).all()
 
 
 def test_parts_and_threads_change_nothing_that_matters() -> None:
