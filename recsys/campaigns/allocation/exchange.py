@@ -16,7 +16,7 @@ from recsys.campaigns.allocation.moves import Core
 
 SETS = 2000
 """The most sets of actions that are gone through."""
-CELLS = 4_000_000
+CELLS = 2_500_000
 """The most sets times customers times limits of which sums are made."""
 CANDIDATES = 1200
 """The most changes of single customers of which pairs are tried."""

@@ -9,7 +9,7 @@ from recsys.campaigns.allocation.dual import Point, tally
 from recsys.campaigns.allocation.exchange import exchange
 from recsys.campaigns.allocation.feasibility import check_feasible
 from recsys.campaigns.allocation.moves import MARGIN, Core, balance, improve, repair
-from recsys.campaigns.allocation.near_ties import near_ties
+from recsys.campaigns.allocation.near_ties import accurate
 from recsys.campaigns.allocation.prices_of import Search, joined
 from recsys.campaigns.allocation.problem import Problem
 from recsys.errors import DataError
@@ -66,7 +66,7 @@ def solve(
     best: Solution | None = None
     for attempt in range(TRIES):
         said("plan")
-        found = rounded(problem, point, search, threads, gap)
+        found = rounded(problem, point, search, gap)
         if found is not None:
             best = _better(best, found)
         if best is not None and (best.gap <= gap or search.exact):
@@ -87,12 +87,10 @@ def _better(one: Solution | None, other: Solution) -> Solution:
     return Solution(kept.dual, bound, kept.value, kept.chosen, kept.priced, kept.used, passes)
 
 
-def rounded(problem: Problem, point: Point, search: Search, threads: int, gap: float) -> Solution | None:
+def rounded(problem: Problem, point: Point, search: Search, gap: float) -> Solution | None:
     """What customers choose at prices, repaired to keep the limits and improved; None where that does not succeed."""
     for wide in (1.0, 6.0, 36.0):
-        rows, step = near_ties(problem, point, search.scale.price, threads, wide)
-        if 0 < sum(map(len, rows)) < problem.customers:
-            point = search.nearby(point, rows, step)
+        point, rows = accurate(search, point, wide)
         chosen = [actions.copy() for actions in point.chosen]
         core = _core(problem, point, chosen, rows)
         balance(core)
