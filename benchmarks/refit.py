@@ -29,22 +29,22 @@ Spaces = Mapping[str, np.ndarray]
 Again = Callable[[OldSegments, Spaces, int], tuple[np.ndarray, tuple[str, ...], bool]]
 """(old segments, customers of now, seed) → prototypes, their ids, whether everything was tried anew."""
 
-
 ALONE = ("recommender=false", "adoption=null", "churn=null")
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--repeats", type=int, default=5, help="of each case, every one with another seed")
+    parser.add_argument("--customers", type=int, default=20_000, help="of the synthetic bank")
     parser.add_argument("--bundle", action="append", default=[], metavar="NAME=PATH", help="a bundle that is there")
     options = parser.parse_args()
     known = dict(text.split("=", 1) for text in options.bundle)
     lakes = {
         "cc_general": (imported("cc_general", options.datasets, "cc_general", options.work), "cc_general", ()),
         "synthetic bank": (
-            synthetic_bank(20_000, 0, options.work),
+            synthetic_bank(options.customers, 0, options.work),
             "demo",
-            ("recommender=false", "adoption=null", "churn=null"),
+            ALONE,
         ),
     }
     results: dict[str, Any] = {}

@@ -20,8 +20,10 @@ from recsys.layers import small_linear
 from recsys.two_tower import Attributes, ModelConfig, ResidualBlock
 
 _WINDOW = re.compile(r"\.\d+d$")
-_ONE_HOT = 64
+ONE_HOT = 64
 """Categories of more values are left out of the scaled features, where each value is a column."""
+_TOLD = ("numbers", "categories", "holdings")
+"""What errors are told of."""
 
 
 class AutoencoderConfig(BaseModel):
@@ -259,13 +261,18 @@ class Autoencoder(nn.Module):
         return torch.cat(found, dim=1)
 
     def _told(self, vector: Tensor) -> dict[str, Tensor]:
-        """What `errors` needs of the way back: without the flags, bins and tags, which are most of its columns."""
-        wanted = ("numbers", "categories", "holdings")
+        back = nn.functional.linear(vector, *self.told_weights())
+        return dict(zip(_TOLD, back.split([self._sizes[name] for name in _TOLD], dim=1), strict=True))
+
+    def told_weights(self) -> tuple[Tensor, Tensor]:
+        """[T, dim] and [T], what `errors` needs of the way back: the logits or values of numbers, categories, holdings.
+
+        Flags, bins and tags, which are most of its columns, are left out.
+        """
         ends = dict(zip(self._sizes, np.cumsum(list(self._sizes.values())).tolist(), strict=True))
-        parts = [slice(ends[name] - self._sizes[name], ends[name]) for name in wanted]
+        parts = [slice(ends[name] - self._sizes[name], ends[name]) for name in _TOLD]
         weight, bias = (torch.cat([values[part] for part in parts]) for values in (self.back.weight, self.back.bias))
-        back = nn.functional.linear(vector, weight, bias)
-        return dict(zip(wanted, back.split([self._sizes[name] for name in wanted], dim=1), strict=True))
+        return weight, bias
 
     def scaled(self, known: dict[str, Tensor]) -> Tensor:
         """[N, W] the scaled features: numbers, missing flags that vary, each value of a category, each product held."""
@@ -275,11 +282,17 @@ class Autoencoder(nn.Module):
         if self.inputs.numbers and self.varying:
             found.append(_columns(known["missing"], self.varying))
         for i, size in enumerate(self.inputs.category_sizes):
-            if size <= _ONE_HOT:
+            if size <= ONE_HOT:
                 found.append(nn.functional.embedding(known["categories"][:, i], torch.eye(size)))
         if self.inputs.products:
             found.append(known["holdings"])
-        return torch.cat(found, dim=1) if found else torch.zeros_like(known["tags"][:, :1], dtype=torch.float32)
+        return torch.cat(found, dim=1) if found else torch.zeros(len(next(iter(known.values()))), 1)
+
+    @property
+    def scaled_width(self) -> int:
+        """Columns of the scaled features."""
+        values = sum(size for size in self.inputs.category_sizes if size <= ONE_HOT)
+        return (len(self.inputs.numbers) + len(self.varying) + values + self.inputs.products) or 1
 
     def _split(self, back: Tensor) -> dict[str, Tensor]:
         return dict(zip(self._sizes, back.split(list(self._sizes.values()), dim=1), strict=True))

@@ -74,6 +74,7 @@ class HistoryPooling(nn.Module):
 
     def __init__(self, dim: int, shape: ArrayShape) -> None:
         super().__init__()
+        self.dim = dim
         self.position = nn.Parameter(-_RECENCY * torch.arange(shape.history - 1, -1, -1.0))
         several = shape.kinds > FIRST + 1
         self.kind = small_table(shape.kinds, dim) if several else None

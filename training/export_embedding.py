@@ -7,25 +7,19 @@ import torch
 
 from recsys.bundle import Graph
 from recsys.bundle.embedding import GRAPH, About, embedding_part, embedding_ports, surprise
-from recsys.embedding import OUTPUTS, Embedding
+from recsys.embedding import Embedding
 from recsys.features.encoder import Encoder
 from training.embedding import Customers
-from training.export import customer_example, export_graph
+from training.embedding_graph import embedding_graph
 
 _BATCH = 4096
-
-
-def embedding_graph(model: Embedding, encoder: Encoder) -> bytes:
-    """Customer arrays, those that are read → the outputs of the embedding."""
-    example = customer_example(encoder.shape)
-    return export_graph(model.cpu().eval(), {name: example[name] for name in model.arrays}, OUTPUTS)
 
 
 class Embedded:
     """The customers of training as the exported graph embeds them."""
 
     def __init__(self, model: Embedding, encoder: Encoder, customers: Customers, unusual_share: float) -> None:
-        self.graph = embedding_graph(model, encoder)
+        self.graph = embedding_graph(model, encoder.shape, encoder.customer.tag_width)
         inputs = model.autoencoder.inputs
         sequence = model.sequence.config.dim if model.sequence else 0
         self.about = About(
@@ -33,7 +27,7 @@ class Embedded:
             features=inputs.features,
             autoencoder=model.dim,
             sequence=sequence,
-            scaled=scaled_width(model),
+            scaled=model.autoencoder.scaled_width,
             unusual=float("inf"),
         )
         session = Graph(self.graph, GRAPH, *embedding_ports(encoder, self.about), threads=2)
@@ -60,20 +54,6 @@ def torch_places(model: Embedding, arrays: Mapping[str, np.ndarray], space: str)
     """The points that are compared with prototypes, as the trained model answers."""
     vectors, scaled, _ = torch_embedding(model, arrays)
     return vectors if space == "embedding" else scaled
-
-
-@torch.no_grad()
-def scaled_width(model: Embedding) -> int:
-    """Columns of the scaled features."""
-    inputs = model.autoencoder.inputs
-    known = {
-        "numbers": torch.zeros(1, len(inputs.numbers)),
-        "missing": torch.zeros(1, len(inputs.numbers)),
-        "categories": torch.zeros(1, len(inputs.categories), dtype=torch.int32),
-        "tags": torch.zeros(1, 1, dtype=torch.int32),
-        "holdings": torch.zeros(1, inputs.products),
-    }
-    return int(model.autoencoder.scaled(known).shape[1])
 
 
 def export_embedding(model: Embedding, embedded: Embedded, arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:

@@ -40,15 +40,13 @@ def assign_graph(prototypes: np.ndarray) -> bytes:
     constants = {
         "twice": np.ascontiguousarray(-2 * prototypes.T).astype(np.float32),
         "squares": (exact**2).sum(axis=1).astype(np.float32),
-        "ones": np.ones((width, 1), dtype=np.float32),
+        "ones": np.ones((width, count), dtype=np.float32),
         "zero": np.zeros(1, dtype=np.float32),
     }
     nodes = [
-        helper.make_node("MatMul", ["place", "twice"], ["product"]),
-        helper.make_node("Add", ["product", "squares"], ["shifted"]),
+        helper.make_node("Gemm", ["place", "twice", "squares"], ["shifted"]),
         helper.make_node("Mul", ["place", "place"], ["squared"]),
-        helper.make_node("MatMul", ["squared", "ones"], ["length"]),
-        helper.make_node("Add", ["shifted", "length"], ["total"]),
+        helper.make_node("Gemm", ["squared", "ones", "shifted"], ["total"]),
         helper.make_node("Max", ["total", "zero"], ["positive"]),
         helper.make_node("Sqrt", ["positive"], ["distance"]),
         helper.make_node("ArgMin", ["positive"], ["segment"], axis=1, keepdims=0),

@@ -70,7 +70,7 @@ class CustomerEmbedding:
         self.encoder = bundle.encoder
         self.about = read_about(bundle)
         ports = embedding_ports(self.encoder, self.about)
-        self._graph = Graph(bundle.read(GRAPH), str(bundle.path / GRAPH), *ports, threads=threads)
+        self._graph = Graph(bundle.read(GRAPH), str(bundle.path / GRAPH), *ports, threads=threads, repeatable=True)
 
     @classmethod
     def of(cls, bundle: Bundle, threads: int = 1) -> "CustomerEmbedding | None":

@@ -35,7 +35,8 @@ class Graph:
     """A loaded graph.
 
     Threads are explicit and never follow the host. A batch of one row is run as two equal rows: ONNX Runtime's
-    product of two inputs takes another path for a single row, which differs in the last bits.
+    product of two inputs takes another path for a single row, which differs in the last bits. A graph without such a
+    product is `repeatable` and run as it is asked.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Graph:
         inputs: Mapping[str, Port],
         outputs: Mapping[str, Port],
         threads: int = 1,
+        repeatable: bool = False,
     ) -> None:
         """`where` names the file in errors; BundleError if the graph's names, dtypes or shapes are not the declared."""
         if threads < 1:
@@ -56,6 +58,7 @@ class Graph:
             (name, np.dtype(port.dtype), len(port.shape), port.rows, _fixed(port)) for name, port in self.inputs.items()
         ]
         self._names = list(self.outputs)
+        self._repeatable = repeatable
         try:
             self._session = onnxruntime.InferenceSession(content, _options(threads), providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own classes share no public base
@@ -79,7 +82,7 @@ class Graph:
                 raise BundleError(
                     f"{self.where}: input {name!r} must be {wanted}, got {array.dtype.name} {array.shape}"
                 )
-        single = batch == 1
+        single = batch == 1 and not self._repeatable
         feeds: Mapping[str, np.ndarray] = dict(arrays)
         if single:
             feeds = {name: arrays[name][_TWICE] if port.rows else arrays[name] for name, port in self.inputs.items()}

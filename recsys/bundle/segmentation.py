@@ -89,9 +89,8 @@ class Segmentation:
         if len(set(ids)) != len(ids):
             raise BundleError(f"{bundle.path / TABLE}: an id names two segments")
         width = self.embedding.about.dimensions if self.table.space == "embedding" else self.embedding.about.scaled
-        self._assign = Graph(
-            bundle.read(GRAPH), str(bundle.path / GRAPH), *assign_ports(width, len(self.segments)), threads=threads
-        )
+        ports = assign_ports(width, len(self.segments))
+        self._assign = Graph(bundle.read(GRAPH), str(bundle.path / GRAPH), *ports, threads=threads, repeatable=True)
 
     @classmethod
     def of(cls, bundle: Bundle, threads: int = 1) -> "Segmentation | None":
@@ -118,6 +117,9 @@ class Segmentation:
 
     def assign(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points [N, D] → index of the segment int64 [N], and the distance to each prototype float32 [N, K]."""
+        if len(places) == 1:
+            one, away = self._assign.run({"place": places})
+            return one, away
         index = np.empty(len(places), dtype=np.int64)
         distance = np.empty((len(places), len(self.segments)), dtype=np.float32)
         for start in range(0, len(places), BATCH):
