@@ -41,10 +41,12 @@ class Embedded:
 
 
 def main() -> None:
-    options = arguments(__doc__ or "").parse_args()
+    parser = arguments(__doc__ or "")
+    parser.add_argument("--customers", type=int, default=20_000, help="of the synthetic bank")
+    options = parser.parse_args()
     speed = gflops()
     churn = imported("bank_churn_modelling", options.datasets, "bank_churn_modelling", options.work)
-    bank = synthetic_bank(20_000, 0, options.work)
+    bank = synthetic_bank(options.customers, 0, options.work)
     results: dict[str, Any] = {}
     sections = []
     for title, lake, config, sets, label in (

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 from torch import Tensor, nn
 
 from recsys.autoencoder import ONE_HOT, Autoencoder, Inputs
 from recsys.embedding import OUTPUTS, Embedding
 from recsys.features.encoder import ArrayShape
+from recsys.two_tower import ResidualBlock
 from training.export import OPSET, serialise
 from training.history_graph import NEVER, after_block, history_half
 from training.onnx_nodes import Nodes
@@ -54,12 +55,13 @@ def _written(nodes: Nodes, model: Embedding, shape: ArrayShape, tag_width: int) 
         "history_age": (whole, shape.history),
     }
     widths = (len(model.get_buffer("centre")), model.autoencoder.scaled_width, len(inputs.features))
-    given = [(name, *ports[name]) for name in model.arrays]
-    told = [(name, real, width) for name, width in zip(OUTPUTS, widths, strict=True)]
-    both = [
-        [helper.make_tensor_value_info(n, kind, ["batch", size]) for n, kind, size in part] for part in (given, told)
-    ]
-    graph = helper.make_graph(nodes.nodes, "embedding", *both, nodes.constants)
+
+    def value(name: str, kind: int, width: int) -> ValueInfoProto:
+        return helper.make_tensor_value_info(name, kind, ["batch", width])
+
+    given = [value(name, *ports[name]) for name in model.arrays]
+    told = [value(name, real, width) for name, width in zip(OUTPUTS, widths, strict=True)]
+    graph = helper.make_graph(nodes.nodes, "embedding", given, told, nodes.constants)
     return serialise(helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)]))
 
 
@@ -130,13 +132,14 @@ def _vector(nodes: Nodes, model: Embedding, known: _Known, tag_width: int) -> st
             parts[-1] = nodes.add("Add", parts[-1], bias)
     if autoencoder.attributes.tags is not None:
         parts.append(_mean_tag(nodes, autoencoder.attributes.tags.weight, tag_width))
-    hidden, weight, offset = parts[0], autoencoder.narrow.weight, autoencoder.narrow.bias
+    hidden = parts[0]
     for part in parts[1:]:
         hidden = nodes.add("Add", hidden, part)
-    for i, block in enumerate(autoencoder.blocks):
-        hidden, weight, offset = after_block(
-            nodes, hidden, block, weight, offset, last=i == len(autoencoder.blocks) - 1
-        )
+    weight: Tensor = autoencoder.narrow.weight
+    offset: Tensor = autoencoder.narrow.bias
+    blocks = [block for block in autoencoder.blocks if isinstance(block, ResidualBlock)]
+    for left, block in zip(reversed(range(len(blocks))), blocks, strict=True):
+        hidden, weight, offset = after_block(nodes, hidden, block, weight, offset, last=not left)
     centre, scale = model.get_buffer("centre")[: model.dim], model.get_buffer("scale")[: model.dim]
     return nodes.add("Gemm", hidden, (weight * scale[:, None]).T, (offset - centre) * scale)
 
