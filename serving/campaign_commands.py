@@ -50,6 +50,7 @@ def plan(
     from recsys.segment_cards.labels import money
     from serving.batch import only_writer
     from serving.campaign_job import open_job
+    from serving.campaign_page import exactly
     from serving.campaign_plan import make_plan
 
     day, room, read = _asked(plan, as_of, memory)
@@ -65,6 +66,11 @@ def plan(
         f"{money(told['planned_gain'], currency)}, no plan more than {money(told['bound'], currency)}: gap "
         f"{told['gap']:.1e}"
     )
+    if "why" in (log := told["off_policy"]):
+        print(f"off-policy: cannot be told: {log['why']}")
+    else:
+        low, value, model = (exactly(log[name], currency) for name in ("low", "value", "model"))
+        print(f"off-policy: at least {low} a decision beyond no contact ({value}); the model expects {model}")
     for limit in told["limits"]:
         print(f"  {limit['words']}")
     for note in told["notes"]:

@@ -7,7 +7,7 @@ from typing import Any
 from recsys.pages.page import document, figure
 from recsys.pages.svg import COLOURS, INK, one_plot, svg
 from recsys.pages.tables import section, table
-from recsys.segment_cards.labels import money
+from recsys.segment_cards.labels import WHOLE_CURRENCIES, money
 
 NOT_ALLOWED = {
     "has_left": "has left",
@@ -49,8 +49,28 @@ def _glance(content: Mapping[str, Any]) -> str:
         f"<p>{content['held_out']:,} customers are held out at random and {content['exploring']:,} get an allowed "
         "contact at random; the probability of every decision is in the files.</p>",
     ]
+    said.append(_off_policy(content))
     said += [f"<p class='soft'>{escape(note)}</p>" for note in content["notes"]]
     return "\n".join(said)
+
+
+def exactly(amount: float, currency: str | None) -> str:
+    """A small amount of minor units, to two places of the currency's unit."""
+    unit = 1.0 if currency is None or currency in WHOLE_CURRENCIES else 100.0
+    return f"{amount / unit:,.2f} {currency or '(minor units)'}"
+
+
+def _off_policy(content: Mapping[str, Any]) -> str:
+    """What logged decisions say of the plan, beside the model."""
+    found, currency = content["off_policy"], content["currency"]
+    if "why" in found:
+        return f"<p>What the log of decisions says of this plan cannot be told: {escape(found['why'])}.</p>"
+    value, low, high, model = (escape(exactly(found[name], currency)) for name in ("value", "low", "high", "model"))
+    return (
+        f"<p>By {found['decisions']:,} logged decisions (effective sample size {found['effective']:,.0f}) the plan "
+        f"earns <b>at least {low}</b> a decision beyond no contact, costs taken off: {value} ({low} to {high}, doubly "
+        f"robust, 95 %). The model expects {model} of the same customers.</p>"
+    )
 
 
 def _limits(content: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ from recsys.pages.page import write_page
 from recsys.progress import Progress
 from serving.batch import PARQUET
 from serving.campaign_job import Job
+from serving.campaign_off_policy import off_policy
 from serving.campaign_page import plan_page
 from serving.campaign_summary import summary
 from serving.campaign_values import Bucket, Valuation, read_values, write_values
@@ -69,6 +70,7 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress) -> dict[s
             _write_rows(job.out / REMOVED / f"bucket={number:04d}.parquet", _removed(job, bucket))
     published(job, problem, solution).write(job.out / PRICES)
     content = summary(job, problem, limits, solution, buckets, drawn)
+    content["off_policy"] = off_policy(job, buckets, solution.chosen, memory, progress)
     write_page(job.out, "plan", content, plan_page(content))
     shutil.rmtree(job.out / VALUES, ignore_errors=True)
     return content

@@ -71,9 +71,9 @@ def evaluate_policy(
     by its lower bound. Where the log is too far from the policy no value is given, but what is missing. Says
     `released` or why not; the last line printed is the page's path.
     """
+    from recsys.decision_log import Asked
     from recsys.lake.parts import parse_memory
     from recsys.lake.store import Lake
-    from training.policy_log import Asked
     from training.policy_report import Policies, explain, write_report
 
     if by not in ("product_id", "action"):

@@ -14,11 +14,11 @@ from recsys.campaigns.ope.log import Floats
 from recsys.campaigns.ope.policy import from_table, same_for_all
 from recsys.campaigns.ope.reward_model import cross_fitted
 from recsys.campaigns.ope.tables import REVENUE, Logged
+from recsys.decision_log import Asked, Gathered, gather
 from recsys.errors import ConfigError, DataError
 from recsys.lake.store import Lake
 from recsys.pages.page import write_page
 from recsys.progress import Progress
-from training.policy_log import Asked, Gathered, gather
 from training.policy_page import page
 
 CROSSED = 400

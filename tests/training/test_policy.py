@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from recsys.__main__ import main
+from recsys.decision_log import numbers
 from recsys.lake.store import Attribute, Lake, LakeWriter
 from tests.conftest import SmallBank
-from training.policy_log import numbers
 from training.policy_report import read_table
 
 ROWS = 3_000
