@@ -15,9 +15,12 @@ from serving.access import KEYS
 from serving.answers import Answers
 from serving.customer_data import OURS
 from serving.endpoints import ENDPOINTS, Endpoint
+from serving.openapi_links import links_of, operation_id
 from serving.problem import KINDS as PROBLEMS
 from serving.request import MAX_ID, MAX_TEXT
 from serving.schemas import Problem
+from serving.state_schemas import Events
+from serving.store.event_rows import ID_COLUMN
 
 REF = "#/components/schemas/"
 _made: "WeakKeyDictionary[Answers, bytes]" = WeakKeyDictionary()
@@ -47,6 +50,8 @@ def document(
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint, schemas, keyed)
+    for name, table in schemas[Events.__name__]["properties"].items():
+        table["items"] = _event(name)
     _add(schemas, Problem, "serialization")
     return {
         "openapi": "3.1.0",
@@ -74,7 +79,7 @@ def _operation(endpoint: Endpoint, schemas: dict[str, Any], keyed: bool) -> dict
     open_to_all = endpoint.scope == "public" or not keyed
     scope = "" if open_to_all else f" Needs a key of the scope `{endpoint.scope}`."
     operation: dict[str, Any] = {
-        "operationId": "_".join(re.findall(r"[a-z0-9]+", f"{endpoint.method} {endpoint.path}".lower())),
+        "operationId": operation_id(endpoint.method, endpoint.path),
         "summary": endpoint.does,
         "description": endpoint.does + scope,
         "security": [] if open_to_all else [{"key": []}],
@@ -115,6 +120,8 @@ def _responses(endpoint: Endpoint, schemas: dict[str, Any]) -> dict[str, Any]:
     if endpoint.handler:
         ok["headers"] = _headers("X-Request-Id", "X-Bundle-Id", "RateLimit-Policy", "RateLimit")
         ok["content"] = {kind: media}
+    if links := links_of(endpoint.method, endpoint.path):
+        ok["links"] = links
     found = {"200": ok}
     statuses = {405, 503}
     if endpoint.scope != "public":
@@ -157,7 +164,7 @@ def _tidy(schema: Any, mode: str) -> Any:
             if name in ("customer", "events") and field.get("additionalProperties"):
                 said = field.get("description", "")
                 field.clear()
-                field |= {"$ref": REF + name.capitalize(), "description": said}
+                field |= {"$ref": REF + {"customer": "Customer", "events": "FreshEvents"}[name], "description": said}
     return schema
 
 
@@ -171,7 +178,7 @@ def _not_null(field: dict[str, Any]) -> None:
 
 
 def _rows(attributes: Mapping[str, pl.DataType]) -> dict[str, dict[str, Any]]:
-    """`Customer` and `Events`: the tables that a question may bring, with their columns."""
+    """`Customer` and `FreshEvents`: the tables that a question may bring, with their columns."""
     tables = {name: _table(TABLES[name], attributes) for name in OURS}
     events = {name: rows for name, rows in tables.items() if any(c.name == "at" for c in TABLES[name].columns)}
     customer = {**tables, "customers": tables["customers"] | {"minItems": 1, "maxItems": 1}}
@@ -181,7 +188,7 @@ def _rows(attributes: Mapping[str, pl.DataType]) -> dict[str, dict[str, Any]]:
             "required": ["customers"],
             "properties": customer,
         },
-        "Events": {
+        "FreshEvents": {
             "description": "What has just happened to a customer who is known.",
             "minProperties": 1,
             "properties": events,
@@ -201,6 +208,14 @@ def _table(table: Table, attributes: Mapping[str, pl.DataType]) -> dict[str, Any
         required = ["account_id"]
     row = {"type": "object", "additionalProperties": False, "properties": free | columns, "required": required}
     return {"type": "array", "description": table.meaning, "items": row}
+
+
+def _event(name: str) -> dict[str, Any]:
+    """A row of a table of events that comes in for good: it has an id of its own."""
+    columns = {column.name: _column(column) for column in TABLES[name].columns}
+    columns[ID_COLUMN[name]] = {"type": "string", "minLength": 1, "maxLength": MAX_ID}
+    required = sorted({ID_COLUMN[name], *(column.name for column in TABLES[name].columns if column.required)})
+    return {"type": "object", "additionalProperties": False, "properties": columns, "required": required}
 
 
 def _column(column: Column) -> dict[str, Any]:
