@@ -56,7 +56,7 @@ class Target:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--customers", type=int, default=300)
+    parser.add_argument("--customers", type=int, default=1500)
     parser.add_argument("--examples", type=int, default=500, help="invented requests of each operation, and chains")
     parser.add_argument("--bundle", type=Path, help="a bundle trained before; else one is trained")
     parser.add_argument("--lake", type=Path, help="the lake of that bundle")
@@ -234,7 +234,7 @@ def _given(options: argparse.Namespace) -> tuple[Path, Path]:
     if made.exists() and Path(made.read_text()).exists():
         return Path(made.read_text()), Path(lake.path)
     quick = ["training.epochs=1", "adoption.epochs=1", "embedding.autoencoder.epochs=1"]
-    quick += ["embedding.sequence={epochs: 1}", "segments={algorithms: [k_means], bootstraps: 2}"]
+    quick += ["embedding.sequence={epochs: 1}", "segments={algorithms: [k_means], bootstraps: 2}", *options.set]
     with progress_bar("Training") as progress:
         bundle = train(load_config("demo", quick), lake, options.work / "bundles", progress)
     made.write_text(str(bundle))
