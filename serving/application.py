@@ -20,7 +20,7 @@ from serving.logs import TOLD, place_of
 from serving.metrics import POPULATION, answered, failed, shed
 from serving.problem import Headers, as_json, problem
 from serving.request import BadRequest
-from serving.turns import Overloaded, Turns
+from serving.turns import WAIT, Overloaded, Turns
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request being answered, for handlers that store it."""
@@ -30,6 +30,8 @@ ERASURE = "serving.online:erasure"
 """The handler after which nothing of a customer stays in memory; other workers follow within seconds."""
 WRITERS = 4
 """Handlers of the scope `write` that run at once in a worker."""
+WRITE_WAIT = 0.25
+"""Seconds that a write may wait under lasting overload: longer than a question, for nobody waits to see the answer."""
 JSON, PROBLEM = b"application/json", b"application/problem+json"
 SAFE: Headers = [
     (b"cache-control", b"no-store"),
@@ -44,8 +46,10 @@ Handler = Callable[[Any, bytes, Mapping[str, str]], dict[str, Any] | bytes]
 logger = logging.getLogger("recsys")
 
 
-def _turns() -> dict[str, Turns]:
-    return {"score": Turns("score"), "write": Turns("write", WRITERS), "admin": Turns("admin", most=4)}
+def turns_by_scope(max_wait: float | None = None) -> dict[str, Turns]:
+    """The turns of one worker; questions wait at most `max_wait` seconds under lasting overload."""
+    score = Turns("score", wait=WAIT if max_wait is None else max_wait)
+    return {"score": score, "write": Turns("write", WRITERS, wait=WRITE_WAIT), "admin": Turns("admin", most=4)}
 
 
 @dataclass
@@ -53,7 +57,7 @@ class State:
     """What the requests of one worker share; `current` is set when the bundle is loaded."""
 
     current: Current
-    turns: dict[str, Turns] = field(default_factory=_turns)
+    turns: dict[str, Turns] = field(default_factory=turns_by_scope)
     """By the scope of the endpoint, so that nobody waits for a write to the disk, or for a bundle to load, to ask."""
     draining: bool = False
     """The worker is about to stop: it is not ready, still answers, and lets each caller go after the answer."""

@@ -1,12 +1,12 @@
 """Commands that read a bundle: verify, score, serve, report."""
 
 import sys
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from recsys.bundle.fits import parse_day
 from recsys.progress import progress_bar
 from serving.engine import Engines
 from serving.source import absolute
@@ -110,6 +110,7 @@ def score(
     A run that was cut short is continued by the same command, with the day and the lake version it began with.
     With --engine ray the buckets are spread over processes or a cluster (docs/scale.md); the files are the same.
     """
+    from recsys.bundle.fits import parse_day
     from recsys.lake.parts import parse_memory
     from serving.engine import engine_of
     from serving.score import score as run
@@ -149,7 +150,7 @@ def similar(
     their embedding. Prints rank, id and cosine, parted by tabs.
     """
     from recsys.bundle import Bundle, Recommender
-    from recsys.bundle.fits import check_fits, scoring_day
+    from recsys.bundle.fits import check_fits, parse_day, scoring_day
     from recsys.errors import ConfigError
     from recsys.lake.store import Lake
     from serving.similar import similar_customers, similar_products
@@ -220,6 +221,15 @@ def serve(
         float,
         typer.Option("--drain", min=0, metavar="SECONDS", help="After SIGTERM, to answer on while /readyz says 503."),
     ] = 2,
+    max_wait: Annotated[
+        float | None,
+        typer.Option(
+            "--max-wait",
+            min=0,
+            metavar="SECONDS",
+            help="Under lasting overload, who would wait longer for a turn gets 503 at once; 0.01 if not given.",
+        ),
+    ] = None,
     rules: RulesFile = None,
     prices: Annotated[
         Path | None,
@@ -237,15 +247,15 @@ def serve(
     from serving.access import Access
     from serving.launch import launch, workers_of
     from serving.served import Served
-    from serving.store.engine import url_of
 
     served = Served(
         bundle=bundle and absolute(bundle),
         registry=registry and absolute(registry),
         lake=lake and absolute(lake),
-        store=store and url_of(store).render_as_string(hide_password=False),
-        as_of=parse_day(as_of),
+        store=store and _address_of(store),
+        as_of=_day(as_of),
         clock=clock,
+        max_wait=max_wait,
         drain=drain,
         rules=rules and absolute(rules),
         prices=prices and absolute(prices),
@@ -253,6 +263,24 @@ def serve(
     )
     access = Access(host, port, keys, tls_cert, tls_key, log_format)
     launch(served, access=access, workers=served.workers)
+
+
+def _day(text: str | None) -> date | None:
+    """The day of an option; its reader is imported only for one, to start soon."""
+    if text is None:
+        return None
+    from recsys.bundle.fits import parse_day
+
+    return parse_day(text)
+
+
+def _address_of(store: str) -> str:
+    """A store as the workers find it; ConfigError for what is none."""
+    if "://" not in store:
+        return absolute(store)
+    from serving.store.engine import url_of
+
+    return url_of(store).render_as_string(hide_password=False)
 
 
 def report(

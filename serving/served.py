@@ -1,17 +1,20 @@
-"""What a server serves: chosen on the command line, passed to its workers through the environment, opened by each."""
+"""What a server serves: chosen on the command line, passed to its workers through the environment, opened by each.
+
+The process above the workers imports this, and none of what answers.
+"""
 
 import os
 from datetime import date
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from recsys.errors import ConfigError
-from serving.answers import Answers
-from serving.day import clock_in
-from serving.next_action import NextAction
-from serving.registry import Registry
-from serving.store import Store
+
+if TYPE_CHECKING:
+    from serving.answers import Answers
+    from serving.store import Store
 
 VARIABLE = "RECSYS_SERVED"
 
@@ -35,9 +38,11 @@ class Served(BaseModel):
     """The prices of a campaign plan, by which next best actions are decided."""
     workers: int = 1
     """How many workers share the plan's limits."""
+    max_wait: float | None = None
+    """Seconds that a question may wait for its turn under lasting overload; None: as `serving/turns.py` has it."""
     drain: float = 0
     """Seconds between a worker's end of readiness and its end of answering."""
-    _store: Store | None = PrivateAttr(default=None)
+    _store: "Store | None" = PrivateAttr(default=None)
     """Open, and shared by the bundles that one worker loads: each reads and writes only what it saw itself."""
 
     @classmethod
@@ -51,10 +56,16 @@ class Served(BaseModel):
         """Tell the workers that this process will start."""
         os.environ[VARIABLE] = self.model_dump_json()
 
-    def chosen(self) -> Path:
-        """The bundle to serve now; ConfigError unless one is given or in force, DataError if it was altered."""
+    def check(self) -> None:
+        """ConfigError unless either a bundle or a registry is given."""
         if (self.bundle is None) == (self.registry is None):
             raise ConfigError("serve: give either a BUNDLE or --registry DIR, which serves the one in force there")
+
+    def chosen(self) -> Path:
+        """The bundle to serve now; ConfigError unless one is given or in force, DataError if it was altered."""
+        from serving.registry import Registry
+
+        self.check()
         if self.bundle is not None:
             return Path(self.bundle)
         assert self.registry is not None
@@ -65,8 +76,13 @@ class Served(BaseModel):
         registry.load(promoted)
         return registry.where(promoted)
 
-    def answers(self, bundle: Path) -> Answers:
+    def answers(self, bundle: Path) -> "Answers":
         """A bundle with this lake or store, day and rules; LakeError and the like where they do not fit."""
+        from serving.answers import Answers
+        from serving.day import clock_in
+        from serving.next_action import NextAction
+        from serving.store import Store
+
         if self.store and self._store is None:
             self._store = Store.open(self.store)
         clock = clock_in(self.clock) if self.clock else None

@@ -9,7 +9,7 @@ import uvicorn.config
 from _bentoml_sdk import Service
 
 from serving.access import KEYS, LIMITS, LOG_FORMAT
-from serving.application import Application, State
+from serving.application import Application, State, turns_by_scope
 from serving.current import Current
 from serving.drain import drain_on_sigterm
 from serving.endpoints import ENDPOINTS
@@ -19,11 +19,11 @@ from serving.guard import Guard
 from serving.keys import Keys
 from serving.logs import log_to_stderr
 from serving.metrics import forget_the_dead
-from serving.orphan import die_with_parent
 from serving.rate import Buckets
 from serving.registry import Registry
 from serving.served import Served
 from serving.shedding import Shedding
+from serving.supervisor import say, start_told
 
 app = Application()
 # BentoML starts uvicorn without a word about the protocol; this module is imported before the server is configured.
@@ -60,16 +60,19 @@ class Recommendations:
 
     def __init__(self) -> None:
         """Load and warm up; the worker takes its first request when this has returned."""
-        die_with_parent()
         served = Served.from_environment()
-        answers = served.answers(served.chosen())
-        answers.warm_up()
-        app.state = State(Current(answers))
+        with start_told():
+            answers = served.answers(served.chosen())
+            answers.warm_up()
+        app.state = State(Current(answers), turns_by_scope(served.max_wait))
         follower = None
         if served.registry is not None:
             follower = Follower(Registry(served.registry), app.state.current, served.answers, app.ask)
             follower.start()
         if served.store is not None:
             begin(app.state.current)
-        Shedding.full = app.state.turns["score"].full
+        posts = (endpoint for endpoint in ENDPOINTS if endpoint.method == "POST")
+        Shedding.turns = {post.path.encode(): app.state.turns[post.scope] for post in posts}.get
         drain_on_sigterm(app.state, served.drain, follower.stop if follower else None)
+        day = answers.as_of
+        say(bundle_id=answers.bundle.bundle_id, as_of=day and day.isoformat(), path=answers.paths[0])

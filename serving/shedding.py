@@ -10,32 +10,41 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from serving.application import PROBLEM, SAFE
 from serving.metrics import shed
 from serving.problem import as_json, problem
+from serving.turns import Turns
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
 _ID = "0" * 32
 
 
 class Shedding(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """A connection of uvicorn; while the worker is full, a POST that has come whole gets its 503 at once.
+    """A connection of uvicorn; a POST that has come whole and would wait too long for its turn gets a 503 at once.
 
     Parsing a request and passing it through the application costs about as much as answering it. At several times the
     capacity the worker would be busy with refusals alone, and those it does answer would wait for them.
     """
 
-    full: ClassVar[Callable[[int], bool]] = staticmethod(lambda requests: False)
-    """Whether a worker that has so many requests under way takes no more."""
+    turns: ClassVar[Callable[[bytes], Turns | None]] = staticmethod(lambda path: None)
+    """In which turns a POST to a path is answered; None: in none, it is always let in."""
 
     def data_received(self, data: bytes) -> None:
         """As uvicorn does, but for who is turned away."""
         this: Any = self
         between = this.cycle is None or this.cycle.response_complete
-        if not (between and data.startswith(b"POST ") and type(self).full(len(this.tasks)) and whole(data)):
+        turns = type(self).turns(data[5 : data.find(b" ", 5)]) if between and data.startswith(b"POST ") else None
+        if turns is None or not whole(data):
             super().data_received(data)
-            return
-        shed("queue")
-        this._unset_keepalive_if_required()
-        this.transport.write(refusal(uuid.uuid4().hex))
-        this.timeout_keep_alive_task = this.loop.call_later(this.timeout_keep_alive, this.timeout_keep_alive_handler)
+        elif turns.full():
+            shed("queue")
+            this._unset_keepalive_if_required()
+            this.transport.write(refusal(uuid.uuid4().hex))
+            seconds = this.timeout_keep_alive
+            this.timeout_keep_alive_task = this.loop.call_later(seconds, this.timeout_keep_alive_handler)
+        else:
+            # Many connections may be read before the first of their requests runs: each counts from now on, until
+            # right after its task has run up to its turn, which the loop does in this order.
+            turns.coming += 1
+            super().data_received(data)
+            this.loop.call_soon(turns.came)
 
 
 def whole(data: bytes) -> bool:

@@ -1,9 +1,10 @@
-"""Who is answered when: one question at a time, few waiting, fewer while waits stay long.
+"""Who is answered when: in order of arrival, and under lasting overload only who will not wait long.
 
-A fixed bound alone lets every wait grow to the bound under overload. As in controlled delay (Nichols and Jacobson,
-ACM Queue 2012; "Fail at Scale", ACM Queue 2015) the bound falls when no wait has been short for a while, or when it
-is reached, so that who is accepted is answered soon and the others are told at once to come back. It rises again once
-waits are short and nobody has been turned away for a while: turning away makes waits short, so these alone say nothing.
+A bound on the length of a queue says nothing about the wait, and a queue that never empties makes everybody wait for
+nothing. So the wait is estimated: those ahead, times what an answer takes lately. As in controlled delay (Nichols and
+Jacobson, ACM Queue 2012; "Fail at Scale", ACM Queue 2015) a burst may fill the queue; but once the estimate has been
+long for a while without a break, or the queue was full, who would wait long is told at once to come back, until
+nobody had to be told so for a while.
 """
 
 import asyncio
@@ -20,15 +21,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 MOST = 64
-"""Questions that may wait in one worker."""
+"""Questions that a burst may have under way in one worker."""
 FEW = 8
-"""While waits are long."""
-LONG, SHORT, WINDOW = 0.02, 0.002, 0.1
-"""Seconds: waits are long once none was below `LONG` for `WINDOW`, until one is below `SHORT` and all is calm."""
+"""With fewer under way nobody is told to come back, however long an answer takes: so many callers who ask on and on,
+each after its answer, are always answered."""
+WAIT = 0.01
+"""Seconds that may be waited under lasting overload; beside `FEW` questions of a millisecond it counts for nothing."""
+WINDOW = 0.1
+"""Seconds without a short wait after which overload lasts."""
 CALM = 1.0
-"""Seconds since somebody was turned away."""
+"""Seconds since somebody was told to come back after which it is over."""
 LONGEST = 10.0
 """Seconds after which nobody waits for an answer any more."""
+WEIGHT = 0.1
+"""Of the last answer in the mean time of an answer."""
 
 
 class Overloaded(Exception):
@@ -38,52 +44,71 @@ class Overloaded(Exception):
 class Turns:
     """A thread of its own for each of `threads` questions at a time, and the others wait in order."""
 
-    def __init__(self, name: str, threads: int = 1, *, most: int = MOST, clock: Callable[[], float] = perf_counter):
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._most, self._clock = most, clock
-        self._last_short, self._refused = clock(), -math.inf
-        self.overloaded = False
+    def __init__(
+        self,
+        name: str,
+        threads: int = 1,
+        *,
+        most: int = MOST,
+        wait: float = WAIT,
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        self._pool, self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name), threads
+        self._most, self._wait, self._clock = most, wait, clock
+        self._short, self._refused = clock(), -math.inf
+        self._takes = 0.0
+        self.pressed = False
+        """Overload lasts."""
+        self.coming = 0
+        """Questions let in that have not asked for their turn yet."""
         self.waiting = 0
-        """Questions accepted and not yet answered."""
+        """Questions that have asked for a turn and are not answered yet."""
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `call` returns or raises, in its turn; Overloaded if too many wait, or this one waited too long."""
-        if self.full(self.waiting):
+        if self._refuses(self.waiting):
             raise Overloaded
         asked, context = self._clock(), contextvars.copy_context()
 
         def turn() -> T:
-            self._waited(self._clock() - asked)
-            return context.run(call, *args, **kwargs)
+            began = self._clock()
+            if began - asked > LONGEST:
+                raise Overloaded
+            try:
+                return context.run(call, *args, **kwargs)
+            finally:
+                self.took(self._clock() - began)
 
         self.waiting += 1
         WAITING.inc()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, turn)
+            return await asyncio.get_running_loop().run_in_executor(self._pool, turn)
         finally:
             self.waiting -= 1
             WAITING.dec()
-            if not self.waiting and self._calm():
-                self.overloaded = False
 
-    def full(self, waiting: int) -> bool:
-        """Whether nobody more is accepted while so many wait; whoever asks turns a caller away if it is."""
-        if waiting < (min(FEW, self._most) if self.overloaded else self._most):
-            return False
-        self.overloaded, self._refused = True, self._clock()
-        return True
+    def full(self) -> bool:
+        """Whether one who comes now is told to come back; whoever asks does so if it is."""
+        return self._refuses(self.waiting + self.coming)
 
-    def _calm(self) -> bool:
-        return self._clock() - self._refused > CALM
+    def came(self) -> None:
+        """One of those who were coming has asked for its turn, or will not."""
+        self.coming -= 1
 
-    def _waited(self, seconds: float) -> None:
-        """Learn from one wait."""
+    def took(self, seconds: float) -> None:
+        """Learn how long an answer takes."""
+        self._takes += (seconds - self._takes) * (WEIGHT if self._takes else 1)
+
+    def _refuses(self, ahead: int) -> bool:
+        """Learn from one arrival, with so many ahead of it, and decide about it."""
         now = self._clock()
-        if seconds < LONG:
-            self._last_short = now
-        if seconds < SHORT:
-            self.overloaded = self.overloaded and not self._calm()
-        elif now - self._last_short > WINDOW:
-            self.overloaded = True
-        if seconds > LONGEST:
-            raise Overloaded
+        short = ahead < FEW or ahead * self._takes / self._threads <= self._wait
+        if ahead >= self._most or (not short and now - self._short > WINDOW):
+            self.pressed = True
+        if short:
+            self._short = now
+            self.pressed = self.pressed and now - self._refused <= CALM
+        if ahead < self._most and (short or not self.pressed):
+            return False
+        self._refused = now
+        return True

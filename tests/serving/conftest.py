@@ -103,15 +103,7 @@ class Server:
 @contextmanager
 def serving(*options: Path | str, folder: Path, port: int | None = None) -> Iterator[Server]:
     """Run `recsys serve` in `folder` until the block ends; the first answer is awaited, and the end."""
-    server = _started(*options, folder=folder, port=port or free_port())
-    try:
-        yield server
-    finally:
-        _stop(server.process)
-
-
-def _started(*options: Path | str, folder: Path, port: int, tries: int = 3) -> Server:
-    """A server that is ready. BentoML draws two control ports and binds them later: one that is lost is drawn anew."""
+    port = port or free_port()
     log = folder / "server.log"
     command = [*RECSYS, "serve", "--drain", "0", "--port", str(port), *map(str, options)]
     with log.open("wb") as output:
@@ -120,21 +112,14 @@ def _started(*options: Path | str, folder: Path, port: int, tries: int = 3) -> S
     server = Server(f"{scheme}://127.0.0.1:{port}", log, process)
     try:
         _await_ready(server)
-    except AssertionError as error:
-        _stop(process)
-        if "ZMQError: Address already in use" in str(error) and tries > 1:
-            return _started(*options, folder=folder, port=port, tries=tries - 1)
-        raise
-    return server
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(60)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        raise
+        yield server
+    finally:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
 
 
 def _await_ready(server: Server, seconds: float = 90) -> None:

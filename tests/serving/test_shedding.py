@@ -1,10 +1,10 @@
 """Callers who are turned away before their request is taken apart, by a running uvicorn."""
 
-import asyncio
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import httpx
@@ -12,27 +12,38 @@ import pytest
 import uvicorn
 
 from serving.shedding import Shedding, refusal, whole
+from serving.turns import Overloaded, Turns
 from tests.ports import free_port
-
-
-class TwoAtATime(Shedding):
-    """Full with two requests under way."""
-
-    full = staticmethod(lambda requests: requests >= 2)
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """An application that answers each POST after 0.4 s and each GET at once."""
+    """An application that answers two POST at a time: to / after 0.4 s, to /held once /release is asked for.
+
+    GET /held tells how many are held.
+    """
+    two, gate = Turns("two", threads=2, most=2), threading.Event()
+    work = {"/": partial(time.sleep, 0.4), "/held": partial(gate.wait, 60)}
+
+    class TwoAtATime(Shedding):
+        turns = {b"/": two, b"/held": two}.get
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
         while (await receive()).get("more_body"):
             pass
-        await asyncio.sleep(0.4 if scope["method"] == "POST" else 0)
+        if scope["path"] == "/release":
+            gate.set()
+        if scope["path"] in work and scope["method"] == "POST":
+            try:
+                await two.run(work[scope["path"]])
+            except Overloaded:  # only who came in pieces gets so far
+                await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"0")]})
+                await send({"type": "http.response.body", "body": b""})
+                return
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
+        await send({"type": "http.response.body", "body": b"%d." % two.waiting})
 
     port = free_port()
     config = uvicorn.Config(app, port=port, http=TwoAtATime, lifespan="off", log_level="error")
@@ -72,10 +83,13 @@ def test_health_is_told_and_a_body_in_pieces_is_read_even_by_a_full_worker(url: 
         yield b"1}"
 
     with ThreadPoolExecutor(2) as pool:
-        busy = [pool.submit(httpx.post, url, json={}) for _ in range(2)]
-        time.sleep(0.2)
+        busy = [pool.submit(httpx.post, f"{url}/held", json={}, timeout=60) for _ in range(2)]
+        while httpx.get(f"{url}/held").text != "2.":
+            time.sleep(0.05)
         assert httpx.get(url).status_code == 200
-        assert httpx.post(url, content=pieces()).status_code == 200
+        assert httpx.post(f"{url}/other", json={}).status_code == 200, "another path has turns of its own"
+        assert httpx.post(url, content=pieces()).status_code == 429, "read, and told by the application"
+        httpx.get(f"{url}/release")
         assert [one.result().status_code for one in busy] == [200, 200]
 
 
