@@ -10,6 +10,7 @@ from recsys.errors import DataError
 from recsys.lake.store import Lake
 from recsys.rules import Eligibility
 from serving.customer_data import Bank, CustomerContract
+from serving.feature_drift import FeatureDrift
 from serving.known import Known, OfLake, OfStore
 from serving.request import BadRequest, Unavailable, Who
 from serving.rules import RulesInForce
@@ -28,6 +29,7 @@ class Customers:
         self.products: Mapping[str, int] = {product: i for i, product in enumerate(products)}
         self.bank = Bank.of_store(store) if store else Bank.of_lake(lake)
         self.contract = CustomerContract(bundle.definition, self.bank, self.products)
+        self.drift = FeatureDrift(sight.segmentation)
         self.known: Known | None = None
         if store is not None:
             self.known = OfStore(store, sight, self.bank.tables)
@@ -36,6 +38,11 @@ class Customers:
 
     def asked(self, who: Who, day: date | None) -> Seen:
         """The customer of a question as seen from a day; BadRequest if they are not known or their data are wrong."""
+        found = self._asked(who, day)
+        self.drift.saw(found)
+        return found
+
+    def _asked(self, who: Who, day: date | None) -> Seen:
         if who.customer_id is None:
             return self._own(who, day)
         if self.known is None:

@@ -41,6 +41,11 @@ TRAINED = Gauge("recsys_segment_share_trained", "Share of a segment where the bu
                 multiprocess_mode="livemax")  # fmt: skip
 DRIFT = Gauge("recsys_segment_drift_psi", "Population stability index of the segments of the last customers asked "
               "about beside training, the worker farthest off.", multiprocess_mode="livemax")  # fmt: skip
+FEATURE_DRIFT = Gauge("recsys_feature_drift_psi", "Population stability index of a feature of customers asked about "
+                      "lately beside training, the worker farthest off.", ["feature"],
+                      multiprocess_mode="livemax")  # fmt: skip
+DRIFTED = Gauge("recsys_features_drifted", "Features whose index reaches a threshold and exceeds chance.", ["flag"],
+                multiprocess_mode="livemax")  # fmt: skip
 SCORE = Histogram("recsys_best_score", "Score of the best product of an answer.", buckets=SCORES)
 CHURN = Histogram("recsys_churn_probability", "Chance to leave that was answered.", buckets=CHANCES)
 

@@ -64,6 +64,29 @@ def test_examples_fit_their_schemas_and_scopes_are_said(endpoint: Endpoint) -> N
         assert errors(media["schema"], media["example"]) == []
 
 
+def test_links_lead_to_operations_with_what_these_need() -> None:
+    there = {
+        operation(endpoint)["operationId"]: (operation(endpoint), endpoint.request is not None)
+        for endpoint in ENDPOINTS
+    }
+    links = [(link, of) for of, _ in there.values() for link in of["responses"]["200"].get("links", {}).values()]
+    assert len(links) > 20
+    for link, _ in links:
+        target, has_body = there[link["operationId"]]
+        needed = {one["name"] for one in target["parameters"] if one["required"]}
+        assert needed == link.get("parameters", {}).keys()
+        assert not link.get("requestBody") or has_body
+
+
+def test_an_event_that_is_kept_needs_an_id_and_a_fresh_one_of_a_question_does_not() -> None:
+    row = {"customer_id": "C1", "product_id": "P1", "kind": "viewed", "at": "2025-01-01T10:00:00"}
+    kept, fresh = ({"$ref": f"#/components/schemas/{name}"} for name in ("Events", "FreshEvents"))
+    assert errors(kept, {"interactions": [{**row, "event_id": "E1"}]}) == []
+    assert errors(fresh, {"interactions": [row]}) == []
+    for bad in (row, {**row, "event_id": ""}, {**row, "event_id": "E1", "kind": "dreamt"}, {**row, "id": "E1"}):
+        assert errors(kept, {"interactions": [bad]}), bad
+
+
 def test_what_the_reader_refuses_the_schema_refuses() -> None:
     schema = {"$ref": "#/components/schemas/AskRecommend"}
     row = {"customer_id": "new", "region": "north", "income": None, "tags": ["a"]}

@@ -1,7 +1,9 @@
 """Callers who are turned away before their request is taken apart, by a running uvicorn."""
 
+import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,22 +13,31 @@ import httpx
 import pytest
 import uvicorn
 
+from benchmarks.http_load import arriving, request
 from serving.shedding import Shedding, refusal, whole
-from serving.turns import Overloaded, Turns
+from serving.turns import CALM, Overloaded, Turns
 from tests.ports import free_port
+
+QUICK = 0.02
+"""Seconds of an answer of /quick."""
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    """An application that answers two POST at a time: to / after 0.4 s, to /held once /release is asked for.
+    """An application that answers two POST at a time: to / after 0.4 s, to /held once /release is asked for; and one
+    at a time to /quick.
 
     GET /held tells how many are held.
     """
     two, gate = Turns("two", threads=2, most=2), threading.Event()
-    work = {"/": partial(time.sleep, 0.4), "/held": partial(gate.wait, 60)}
+    work = {
+        "/": (two, partial(time.sleep, 0.4)),
+        "/held": (two, partial(gate.wait, 60)),
+        "/quick": (Turns("quick"), partial(time.sleep, QUICK)),
+    }
 
     class TwoAtATime(Shedding):
-        turns = {b"/": two, b"/held": two}.get
+        turns = {path.encode(): turns for path, (turns, _) in work.items()}.get
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
@@ -37,7 +48,8 @@ def url() -> Iterator[str]:
             gate.set()
         if scope["path"] in work and scope["method"] == "POST":
             try:
-                await two.run(work[scope["path"]])
+                turns, call = work[scope["path"]]
+                await turns.run(call)
             except Overloaded:  # only who came in pieces gets so far
                 await send({"type": "http.response.start", "status": 429, "headers": [(b"content-length", b"0")]})
                 await send({"type": "http.response.body", "body": b""})
@@ -91,6 +103,16 @@ def test_health_is_told_and_a_body_in_pieces_is_read_even_by_a_full_worker(url: 
         assert httpx.post(url, content=pieces()).status_code == 429, "read, and told by the application"
         httpx.get(f"{url}/release")
         assert [one.result().status_code for one in busy] == [200, 200]
+
+
+def test_at_five_times_the_capacity_nobody_is_cut_off_and_afterwards_everybody_is_answered(url: str) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    answers = asyncio.run(arriving(port, [request("/quick", b"{}")], 5 / QUICK, 2))
+    statuses = Counter(answer.status for answer in answers)
+    assert set(statuses) == {200, 503}, "0 would be a broken connection"
+    assert statuses[503] > statuses[200] >= 20
+    time.sleep(CALM)
+    assert [httpx.post(f"{url}/quick", json={}).status_code for _ in range(20)] == [200] * 20
 
 
 @pytest.mark.parametrize(
