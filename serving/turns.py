@@ -66,7 +66,7 @@ class Turns:
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `call` returns or raises, in its turn; Overloaded if too many wait, or this one waited too long."""
-        if self._refuses(self.waiting):
+        if not self.coming and self._refuses(self.waiting):  # who was let in a moment ago is not judged again
             raise Overloaded
         asked, context = self._clock(), contextvars.copy_context()
 
