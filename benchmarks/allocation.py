@@ -23,6 +23,16 @@ SEEDS = (0, 1, 2)
 TIMED_OUT = 1
 
 
+class _Clock:
+    """Seconds by the wall and of all processors since it was made: the latter hardly depend on what else runs."""
+
+    def __init__(self) -> None:
+        self._wall, self._spent = time.perf_counter(), time.process_time()
+
+    def told(self) -> tuple[float, float]:
+        return time.perf_counter() - self._wall, time.process_time() - self._spent
+
+
 def main() -> None:
     """Measure the parts asked for and write the page."""
     parser = arguments(__doc__ or "")
@@ -85,20 +95,28 @@ def small(options: Namespace) -> tuple[str, dict[str, Any]]:
 
 def linear(options: Namespace) -> tuple[str, dict[str, Any]]:
     """The bound beside the linear relaxation's optimum."""
-    problem, began = large_problem(options.lp_customers, 0), time.perf_counter()
+    problem, began = large_problem(options.lp_customers, 0), _Clock()
     found = solve(problem, threads=options.threads)
-    own, began = time.perf_counter() - began, time.perf_counter()
-    print(f"own: {own:.2f} s; now HiGHS", flush=True)
+    own, began = began.told(), _Clock()
+    print(f"own: {own[0]:.2f} s; now HiGHS", flush=True)
     relaxed = best_bound(problem)
-    theirs = time.perf_counter() - began
+    theirs = began.told()
     _feasible(problem, found)
     apart = found.bound / relaxed - 1
     said = (
-        f"{options.lp_customers:,} customers × 50 actions, 16 limits, beside the linear program by HiGHS: bound "
+        f"{options.lp_customers:,} customers × 50 actions, 16 limits, beside the linear program by HiGHS' interior "
+        f"point method, without the rows and columns that cannot matter: bound "
         f"{found.bound:,.3f}, optimum {relaxed:,.3f}, {apart:.1e} apart; plan {found.value:,.3f}, gap {found.gap:.1e}. "
-        f"HiGHS {theirs:.1f} s, here {own:.2f} s."
+        f"HiGHS {theirs[0]:.1f} s ({theirs[1]:.1f} s of a processor), here {own[0]:.2f} s ({own[1]:.2f} s)."
     )
-    result = {"bound": found.bound, "linear": relaxed, "apart": apart, "gap": found.gap, "seconds": [theirs, own]}
+    result = {
+        "bound": found.bound,
+        "linear": relaxed,
+        "apart": apart,
+        "gap": found.gap,
+        "seconds": [theirs[0], own[0]],
+        "processor": [theirs[1], own[1]],
+    }
     return said, result
 
 
@@ -116,19 +134,22 @@ def _large(options: Namespace, more: bool, gap: float) -> tuple[str, dict[str, A
     what = "up to 3 contacts each, personal costs" if more else "one contact each"
     lines = [
         f"{options.customers:,} customers × 50 actions, 16 limits, {what}, {options.threads} threads:\n",
-        "| seed | bound | plan | gap | passes | seconds | peak MiB |",
-        "|---|---|---|---|---|---|---|",
+        "| seed | bound | plan | gap | passes | seconds | of a processor | peak MiB |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     results = []
     for seed in SEEDS:
-        problem, began = large_problem(options.customers, seed, more), time.perf_counter()
+        problem, began = large_problem(options.customers, seed, more), _Clock()
         found = solve(problem, threads=options.threads, gap=gap)
-        seconds = time.perf_counter() - began
+        seconds, spent = began.told()
         _feasible(problem, found)
-        cells = f"{found.bound:,.1f} | {found.value:,.1f} | {found.gap:.1e} | {found.passes} | {seconds:.1f}"
+        cells = (
+            f"{found.bound:,.1f} | {found.value:,.1f} | {found.gap:.1e} | {found.passes} | {seconds:.1f} | {spent:.1f}"
+        )
         lines.append(f"| {seed} | {cells} | {peak_mib():,.0f} |")
         print(lines[-1], flush=True)
-        results.append({"seed": seed, "gap": found.gap, "seconds": seconds, "passes": found.passes, "mib": peak_mib()})
+        told = {"seed": seed, "gap": found.gap, "seconds": seconds, "processor": spent, "passes": found.passes}
+        results.append(told | {"mib": peak_mib()})
         del problem, found
     return "\n".join(lines), {"runs": results}
 

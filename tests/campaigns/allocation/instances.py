@@ -100,15 +100,22 @@ def best_plan(problem: Problem) -> OptimizeResult:
 
 
 def best_bound(problem: Problem) -> float:
-    """The value of the linear relaxation, by HiGHS."""
-    worth, constraint, allowed = _program(problem)
+    """The value of the linear relaxation, by HiGHS' interior point method.
+
+    Without what cannot matter: columns that bring nothing, where no limit asks for more of them, and where there is one
+    contact each the rows by channel and product and the columns' bounds, which its own row implies.
+    """
+    worth, constraint, allowed = _program(problem, sides=problem.most > 1)
+    columns = np.flatnonzero((allowed > 0) & ((worth > 0) | (problem.limits.use < 0).any()))
     found = linprog(
-        -worth, A_ub=constraint.A, b_ub=constraint.ub, bounds=np.stack([0 * allowed, allowed], 1), method="highs"
+        -worth[columns], A_ub=constraint.A.tocsc()[:, columns], b_ub=constraint.ub, bounds=(0, None), method="highs-ipm"
     )
+    if found.fun is None:
+        raise AssertionError(f"HiGHS: {found.message}")
     return -float(found.fun)
 
 
-def _program(problem: Problem) -> tuple[np.ndarray, LinearConstraint, np.ndarray]:
+def _program(problem: Problem, sides: bool = True) -> tuple[np.ndarray, LinearConstraint, np.ndarray]:
     (part,), limits, actions = problem.parts, problem.limits, problem.actions
     kinds, count = part.values.shape
     allowed = np.isfinite(part.values)
@@ -122,9 +129,10 @@ def _program(problem: Problem) -> tuple[np.ndarray, LinearConstraint, np.ndarray
             use = use * (part.group == limits.group[j])
         rows.append(csr_matrix(use.ravel()[None]))
         bounds.append(limits.limit[j : j + 1])
-    sides = [(actions.channel == r, 1) for r in range(actions.channel.max() + 1)]
-    sides += [(actions.product == p, 1) for p in range(actions.product.max() + 1)]
-    for among, most in [(np.ones(kinds, bool), problem.most if part.most is None else part.most), *sides]:
+    among_which = [(np.ones(kinds, bool), problem.most if part.most is None else part.most)]
+    for side in (actions.channel, actions.product) if sides else ():
+        among_which += [(side == which, 1) for which in range(side.max() + 1)]
+    for among, most in among_which:
         cells = index[among]
         ones = (np.ones(cells.size), (np.tile(customer, len(cells)), cells.ravel()))
         rows.append(csr_matrix(ones, shape=(count, kinds * count)))
