@@ -96,6 +96,7 @@ REGISTRY_VERBS: Verbs = {
 STATE_VERBS: Verbs = {
     "load": ("serving.state_commands:load", "Fill the online state from a lake; resumes where it stopped."),
     "migrate": ("serving.state_commands:migrate", "Bring a store to the form that this release reads."),
+    "prune": ("serving.state_commands:prune", "Remove events and decisions that no answer needs any more."),
     "lift": ("serving.state_commands:lift", "Let an erased customer come back."),
 }
 

@@ -1,4 +1,4 @@
-"""Commands about the online state: load, migrate, lift."""
+"""Commands about the online state: load, migrate, prune, lift."""
 
 import sys
 from typing import Annotated
@@ -53,6 +53,34 @@ def migrate(store: StorePath) -> None:
 
     before, after = run(url_of(store))
     print(f"form {after}" if before == after else f"form {before or 'none'} → {after}")
+
+
+def prune(
+    bundle: BundlePath,
+    store: StoreName,
+    older_than: Annotated[
+        int, typer.Option("--older-than", metavar="DAYS", min=1, help="Days before the day, whose events stay.")
+    ],
+    as_of: AsOf = None,
+) -> None:
+    """Remove events and decisions that came in and are older than all that the bundle's features look back to.
+
+    The day is that of the load, or --as-of. Interactions stay, because they say what is held, and so does the last
+    old transaction and contact of each, because features tell how long ago it was. Rows of the lake are not touched.
+    Fewer days than the features look back are refused; plans and rules with longer windows are yours to count in.
+    """
+    from recsys.bundle import Bundle
+    from serving.store import Store
+    from serving.store.prune import prune as run
+
+    day, loaded = parse_day(as_of), Bundle.load(bundle)
+    opened = Store.open(store)
+    try:
+        gone = run(opened, loaded, older_than, day)
+    finally:
+        opened.close()
+    listed = ", ".join(f"{count:,} of {table}" for table, count in sorted(gone.items()))
+    print(f"removed: {listed or 'nothing'}")
 
 
 def lift(
