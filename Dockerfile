@@ -1,4 +1,4 @@
-# The serving image: a bundle goes in, answers come out, nothing of training is installed.
+# The serving image: a bundle goes in, answers come out, nothing of training is installed. A lake may lie at s3://.
 #
 #   docker build -t recsys .
 #   recsys keys add runs/demo/keys.json me --scope score
@@ -17,7 +17,7 @@ COPY serving serving
 COPY configs configs
 COPY data/catalog data/catalog
 RUN python -m venv --upgrade-deps "$ENVIRONMENT"
-RUN "$ENVIRONMENT/bin/python" -m pip install --quiet -c constraints.txt '.[serve]'
+RUN "$ENVIRONMENT/bin/python" -m pip install --quiet -c constraints.txt '.[serve,objects]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/recsys /opt/recsys
