@@ -119,7 +119,7 @@ def _told(
         "amounts": amounts,
         "customers": campaign.units.height,
         "sizes": _sizes(campaign.units),
-        "arms": [arm.told() for arm in shown.arms],
+        "arms": [arm.told() | {"called": sign} for arm, sign in zip(shown.arms, worked, strict=True)],
         "sample_ratio": asdict(shown.ratio) if shown.ratio else None,
         "overlap": asdict(shown.overlap) if shown.overlap else None,
         "segments": _segments(campaign, found),

@@ -87,9 +87,8 @@ def _beside(campaigns: Sequence[Row]) -> str:
     for one in campaigns:
         for arm in one["arms"]:
             found = arm["watched"] if one["watching"] else arm["best"]
-            clear = found["low"] is not None and (found["low"] > 0 or found["high"] < 0)
             name = one["campaign"] if len(one["arms"]) == 1 else f"{one['campaign']}, {arm['arm']}"
-            rows.append((f"{name} ({one['status']})", found, clear))
+            rows.append((f"{name} ({one['status']})", found, bool(arm["called"])))
         amounts = amounts or one["amounts"]
     if not rows:
         return ""

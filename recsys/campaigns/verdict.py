@@ -40,11 +40,16 @@ def _of_arm(arm: ArmEffect, watching: bool, unit: str, several: bool, amounts: b
         return f"{who} worked: {figures} ({how})."
     if sign < 0:
         return f"{who} did harm: {figures} ({how})."
+    start = f"Of the arm {arm.arm} it cannot be told whether it" if several else "It cannot be told whether it"
     if not arm.detectable > 0:
-        return f"It cannot be told whether it worked: the outcome was the same for everybody: {figures} ({how})."
+        return f"{start} worked: the outcome was the same for everybody: {figures} ({how})."
     least = f"{arm.detectable:,.4g}" if amounts else f"{100 * arm.detectable:.2g}"
     short = f"so many customers would show an effect of {least} or more 4 times of 5"
-    start = f"Of the arm {arm.arm} it cannot be told whether it" if several else "It cannot be told whether it"
+    if estimate.sign:  # its interval lies on one side of 0, and it is not called all the same: say why
+        short = (
+            f"alone it could be told, but of several arms tested together it cannot (Benjamini-Hochberg, "
+            f"p {arm.adjusted_p:.2g}); {short}"
+        )
     return f"{start} worked: {figures} ({how}); {short}."
 
 

@@ -167,6 +167,7 @@ def test_each_of_several_arms_is_weighed_against_the_control(told: dict[str, dic
     assert [arm["arm"] for arm in one["arms"]] == ["call", "letter"] and one["status"] == "targeted"
     for arm in one["arms"]:
         assert arm["best"]["low"] < 0.10 < arm["best"]["high"] and arm["adjusted_p"] >= arm["p"]
+        assert arm["called"] == (1 if arm["best"]["low"] > 0 and arm["adjusted_p"] <= 0.05 else 0)
     margin = one["roi"]["margin"]
     assert margin["low"] < 0.10 * 400 * sum(one["arms"][i]["customers"][0] for i in (0, 1)) < margin["high"]
 
