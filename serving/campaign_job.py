@@ -16,6 +16,7 @@ from recsys.lake.store import Lake
 from recsys.rules import Rules
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
 from serving.batch import RUN
+from serving.campaign_values import Valuation
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ def open_job(
     if begun is not None and begun != job.identity:
         differing = sorted(key for key in {*begun, *job.identity} if begun.get(key) != job.identity.get(key))
         raise DataError(f"{out}: belongs to another run (another {', '.join(differing)}); name another directory")
+    if begun is None:
+        Valuation(bundle, plan, threads=1)  # a plan that does not fit the bundle is refused before anything is written
     out.mkdir(parents=True, exist_ok=True)
     if begun is None:
         if others := sorted(path.name for path in out.iterdir() if not path.name.endswith(".partial")):

@@ -77,6 +77,8 @@ def _limit(
 
 
 def _words(job: Job, name: str, price: float, is_money: bool) -> str:
+    if price <= 0 and name.startswith("minimum"):
+        return f"{name}: met without loss, less asked for would bring nothing"
     if price <= 0:
         return f"{name}: not used up, more of it would bring nothing"
     if is_money:

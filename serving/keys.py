@@ -144,7 +144,9 @@ def _made(name: str, scopes: tuple[str, ...], rate: float, burst: int, days: int
         )
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ConfigError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        field = str(first["loc"][0])
+        option = {"scopes": "--scope", "rate": "--rate", "burst": "--burst"}.get(field, field)
+        raise ConfigError(f"{option}: {first['msg']}") from None
     return key, text
 
 

@@ -1,6 +1,7 @@
 """Commands about the online state: load, migrate, prune, lift."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,10 +49,14 @@ def load(
 
 def migrate(store: StorePath) -> None:
     """Bring a store to the form that this release reads; what is in it stays. Stop the service first."""
+    from recsys.errors import DataError
     from serving.store.engine import url_of
     from serving.store.migrate import migrate as run
 
-    before, after = run(url_of(store))
+    url = url_of(store)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise DataError(f"{store}: no such file; recsys state load makes a store")
+    before, after = run(url)
     print(f"form {after}" if before == after else f"form {before or 'none'} → {after}")
 
 

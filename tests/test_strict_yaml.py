@@ -55,5 +55,10 @@ def test_yaml_that_is_none(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "f.yaml").write_text(text)
     with pytest.raises(ConfigError, match=message):
         read_yaml(tmp_path / "f.yaml")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="absent.yaml: no such file$"):
         read_yaml(tmp_path / "absent.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory$"):
+        read_yaml(tmp_path)
+    (tmp_path / "f.yaml").write_bytes(b"a: \xff")
+    with pytest.raises(ConfigError, match="f.yaml: not UTF-8 text: byte 0xff at 3$"):
+        read_yaml(tmp_path / "f.yaml")

@@ -298,8 +298,12 @@ def rank_graph(bundle: Bundle, products: int, dimensions: int) -> Graph:
 
 def _without(bundle: Bundle) -> str:
     said = f"{bundle.path}: this bundle has no recommender (it was trained with recommender: false)"
-    there = "; recsys segments assign puts customers into its segments" if "segments" in bundle.contents.parts else ""
-    return said + there
+    instead = {
+        "segments": "recsys segments assign puts customers into its segments",
+        "churn": "recsys churn report and churn score ask it who will leave",
+        "uplift": "recsys uplift report and uplift score ask it what a contact adds",
+    }
+    return "; ".join([said, *(told for part, told in instead.items() if part in bundle.contents.parts)])
 
 
 def _exclude_held(bundle: Bundle) -> bool:

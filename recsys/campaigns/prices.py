@@ -110,7 +110,9 @@ class PublishedPrices(BaseModel):
         try:
             content: Any = json.loads(path.read_text(encoding="utf-8"))
             found = cls.model_validate(content)
-        except (OSError, ValueError) as error:
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}; campaign plan writes prices.json") from None
+        except ValueError as error:
             first = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
             where = ".".join(map(str, first["loc"]))
             raise DataError(f"{path}: not prices of recsys campaign plan: {where} {first['msg']}".strip()) from None

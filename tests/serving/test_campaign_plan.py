@@ -216,6 +216,8 @@ def test_what_cannot_be_planned_is_refused(
     with pytest.raises(SystemExit):
         main(["campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(tmp_path / "out")])
     assert said in capsys.readouterr().err
+    # What does not fit the bundle leaves nothing, so that the corrected plan can take the same place.
+    assert not (tmp_path / "out").exists() or said in ("cannot all hold", "shoe_size")
 
 
 def test_another_plan_in_the_same_place_is_refused(

@@ -74,6 +74,8 @@ def test_a_file_that_cannot_be_trusted_is_refused_with_the_reason(tmp_path: Path
     add_key(file, "one", ["score"], 5, 10, None)
     with pytest.raises(ConfigError, match="no key 123; recsys keys list"):
         revoke_key(file, "123")
+    with pytest.raises(ConfigError, match="^--scope: Input should be 'score', 'write' or 'admin'"):
+        add_key(file, "two", ["scor"], 5, 10, None)
     content = json.loads(file.read_text())
     content["keys"][0]["scopes"] = ["everything"]
     file.write_text(json.dumps(content))

@@ -15,6 +15,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from recsys.__main__ import main
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from serving.answers import Answers
@@ -110,6 +111,13 @@ def test_the_migrations_make_the_tables_that_the_code_declares(place: Place) -> 
     with pytest.raises(StoreError, match="state load"):
         Store.open(name).loaded()
     assert called("state", "migrate", name) == [f"form {HEAD}"]
+
+
+def test_a_name_that_is_no_store_is_not_made_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["state", "migrate", str(tmp_path / "sate.db")])
+    assert "sate.db: no such file; recsys state load makes a store" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("form", "right"), [("0000", "state migrate"), ("9999", "newer release")])
