@@ -252,7 +252,7 @@ def _text(found: Outcome, kind: str) -> str:
         [
             f"`recsys serve` with two workers on {kind}; {WRITERS} writers send one event each and send it again until "
             f"it is acknowledged. {found.cycles} times a worker or the whole server is killed (`kill -9`) in turn; the "
-            "benchmark starts the server again, BentoML's supervisor a worker. Then every event is counted.\n",
+            "benchmark starts the server again, the server a worker. Then every event is counted.\n",
             "| | |",
             "|---|---|",
             f"| events acknowledged | {found.acknowledged:,} |",
