@@ -43,8 +43,9 @@ class FittedSurvival:
     def graph(self) -> bytes:
         """Customer arrays, those that are read → `survival` float32 [N, H].
 
-        Each customer's table is repeated for each month; survival is exp(-Σ softplus(log-odds)), as 1 - hazard is
-        exp(-softplus), and the sum over the months of a horizon is one matrix product.
+        Each customer's table is repeated for each month; survival is exp(Σ log(1 - hazard)), and the sum over the
+        months of a horizon is one matrix product. log(1 - hazard) is a softmax of two values: ONNX Runtime's Softplus
+        gives other last bits to the same customer at another place in a batch.
         """
         parts, months = GraphParts(self.columns), self.config.months
         number = np.arange(months, dtype=np.float32).reshape(1, months, 1)
@@ -61,9 +62,12 @@ class FittedSurvival:
         summed = parts.node("TreeEnsembleRegressor", [rows], "trees", domain="ai.onnx.ml", **trees)
         log_odds = parts.node("Reshape", [summed, parts.constant("square", np.array([-1, months]))], "log_odds")
         until = np.arange(months)[:, None] < np.array(self.config.horizons_months)[None, :]
-        soft = parts.node("Softplus", [log_odds], "softplus")
-        total = parts.node("MatMul", [soft, parts.constant("until", until.astype(np.float32))], "cumulative_hazard")
-        parts.node("Exp", [parts.node("Neg", [total], "negative")], "survival")
+        alone = parts.node("Unsqueeze", [log_odds, parts.constant("third", np.array([2]))], "log_odds_alone")
+        two = parts.node("Pad", [alone, parts.constant("zero", np.array([0, 0, 0, 0, 0, 1]))], "and_zero")
+        both = parts.node("LogSoftmax", [two], "log_chances", axis=2)
+        stays = parts.node("Gather", [both, parts.constant("staying", np.array(1))], "log_stays", axis=2)
+        total = parts.node("MatMul", [stays, parts.constant("until", until.astype(np.float32))], "log_survival")
+        parts.node("Exp", [total], "survival")
         outputs: dict[str, tuple[str | int, ...]] = {"survival": ("batch", len(self.config.horizons_months))}
         return as_model(parts, "survival", self.shape, self.columns.arrays, outputs)
 

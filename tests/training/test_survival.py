@@ -12,6 +12,7 @@ from recsys.churn.config import ChurnConfig
 from recsys.churn.survival_examples import person_periods, survival_days, survival_examples
 from recsys.errors import ConfigError
 from recsys.features.adoption_examples import add_months
+from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.store import Lake
 from recsys.survival import concordance
@@ -68,6 +69,19 @@ def test_customers_never_seen_are_told_theirhazard(bundle: Bundle, lake: Lake) -
     beside = survival.beside(churn.scored(asked), asked)
     assert beside.columns[-3:] == list(survival.columns)
     assert np.corrcoef(beside["probability"], 1 - beside["survival_3m"])[0, 1] > 0.8
+
+
+def test_a_customer_is_told_the_same_at_any_place_in_a_batch(lake: Lake, tmp_path: Path) -> None:
+    bundle = Bundle.load(train(staying_config(horizons_months=[3, 5]), lake, tmp_path, silent))
+    survival, churn = Survival.of(bundle), Churn.of(bundle)
+    assert survival is not None and churn is not None
+    tables = lake.bucket(0)
+    ids = tables["customers"]["customer_id"].unique().sort()
+    rows = features(tables, scoring_examples(ids, lake.as_of), churn.definition)
+    together = survival.survival(rows)
+    assert together.shape == (len(ids), 2) and len(ids) > 100
+    alone = np.concatenate([survival.survival(rows[i : i + 1]) for i in range(len(ids))])
+    np.testing.assert_array_equal(alone, together)
 
 
 def test_the_report_judges_survival_on_test_customers(staying_bank: SmallBank, tmp_path: Path) -> None:
