@@ -22,7 +22,8 @@ from serving.next_action import NextAction
 from training.config import load_config
 from training.fit import train
 
-QUICK = ("training.epochs=2", "adoption.epochs=2", "churn=null", "embedding=null", "segments=null")
+QUICK = ("training.epochs=2", "adoption.epochs=2", "churn.models.candidates=[logistic]", "churn.survival=null")
+QUICK += ("embedding=null", "segments=null")
 MEMORY = 4 << 30
 
 
@@ -72,9 +73,8 @@ def measured(bundle: Path, lake: Lake, plan: CampaignPlan, prices: Path, progres
         planned = action.prices.choose(bucket.part)
         wanted = draw(bucket.ids, planned, bucket.allowed, plan.holdout, plan.exploration, plan.seed)
         for row, seen in enumerate(answers.sight.see(tables, bucket.ids.to_list(), lake.as_of)):
-            one = {name: frame for name, frame in tables.items() if name not in ("consents", "contacts")}
-            one |= {name: tables[name].filter(customer_id=bucket.ids[row]) for name in ("consents", "contacts")}
-            seen.tables = lambda one=one: one  # what the service has: the rows of this customer alone
+            one = lake.customers([bucket.ids[row]])  # what the service has: the rows of this customer alone
+            seen.tables = lambda one=one: one
             for times in (first, again):
                 began = time.perf_counter()
                 told = action.of(seen, lake.as_of)
@@ -111,9 +111,9 @@ def page(results: Mapping[str, Any]) -> str:
             "| milliseconds that the decision takes | median | p99 |\n|---|---|---|",
             *rows,
             "\nAsked first, consents and past contacts of the customer are read and every action is valued; the "
-            "feature row and the vectors are those that the rest of the answer needs, too. What was decided is kept "
-            "until an event or another day makes the row anew. One thread, rows in memory; the way over HTTP is not "
-            "in it.",
+            "feature row, the vectors and whether they are still a customer are those that the rest of the answer "
+            "needs, too. What was decided is kept until an event or another day makes the row anew. One thread, rows "
+            "in memory; the way over HTTP is not in it.",
         ]
     )
 

@@ -94,7 +94,7 @@ def bank_of_products(work: Path, customers: int) -> tuple[Lake, Path]:
 
 def whole_bank(work: Path, customers: int) -> tuple[Lake, Path]:
     """A synthetic bank and a bundle with every part that the demo has, trained for one epoch."""
-    settings = ["evaluation.protocol=hold_one_out", "training.epochs=1", "threads=2", "adoption.epochs=1"]
+    settings = ["training.epochs=1", "threads=2", "adoption.epochs=1"]
     return _made(synthetic_bank(customers, 0, work), work, settings)
 
 
