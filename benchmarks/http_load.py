@@ -1,6 +1,7 @@
 """Load generators: wrk for as many requests as can be had; ours where times of arrival or the answers matter."""
 
 import asyncio
+import gc
 import json
 import subprocess
 import tempfile
@@ -28,12 +29,13 @@ end
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer; `seconds` from when the request was due, not from when it could be sent."""
+    """One answer; `seconds` from when the request was due, not from when it could be sent, `late` seconds after it."""
 
     due: float
     seconds: float
     status: int
     body: bytes
+    late: float = 0.0
 
 
 def by_wrk(url: str, path: str, bodies: Sequence[bytes], seconds: float, connections: int) -> dict[str, Any]:
@@ -102,14 +104,20 @@ class Pool:
     async def ask(self, wire: bytes) -> tuple[int, bytes]:
         """Status and body; 0 and what was wrong if the connection failed."""
         try:
-            self._free = [connection for connection in self._free if not connection.closed]  # idle for too long
-            connection = self._free.pop() if self._free else await self._opened()
+            connection = self._kept() or await self._opened()
             status, body = await connection.ask(wire)
         except OSError as error:
             return 0, type(error).__name__.encode()
         if not connection.closed:
             self._free.append(connection)
         return status, body
+
+    def _kept(self) -> Connection | None:
+        """A free connection that the server has not closed for idling."""
+        while self._free:
+            if not (connection := self._free.pop()).closed:
+                return connection
+        return None
 
     async def _opened(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self._port)
@@ -119,11 +127,13 @@ class Pool:
 async def arriving(port: int, wires: Sequence[bytes], rate: float, seconds: float) -> list[Answer]:
     """Requests that arrive `rate` a second, whether or not earlier ones were answered (an open loop)."""
     pool, answers, tasks = Pool(port), list[Answer](), set[asyncio.Task[None]]()
+    gc.disable()  # its pauses would be told as the server's
     began = time.perf_counter()
 
     async def one(number: int, due: float) -> None:
+        late = time.perf_counter() - began - due
         status, body = await pool.ask(wires[number % len(wires)])
-        answers.append(Answer(due, time.perf_counter() - began - due, status, body))
+        answers.append(Answer(due, time.perf_counter() - began - due, status, body, late))
 
     number = 0
     while (now := time.perf_counter() - began) < seconds:
@@ -134,6 +144,7 @@ async def arriving(port: int, wires: Sequence[bytes], rate: float, seconds: floa
             number += 1
         await asyncio.sleep(min(0.001, max(0.0, number / rate - now)))
     await asyncio.gather(*tasks)
+    gc.enable()
     return sorted(answers, key=lambda answer: answer.due)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from threading import Lock
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import polars as pl
 
@@ -16,7 +16,14 @@ from serving.seen import Seen, Sight, seen_from, stored
 from serving.store import Store
 
 KEPT = 1000
-"""Customers who stay in memory, the latest asked for; some tens of kilobytes each."""
+"""Customers of whom answers are made from memory, the latest asked for; some tens of kilobytes each."""
+ROWS = 200
+"""Customers whose rows stay in memory, the latest whose new events came with a question."""
+
+
+T = TypeVar("T")
+_Rows = tuple[int, Mapping[str, pl.DataFrame]]
+"""The version of a customer, and their rows by table."""
 
 
 class Known(Protocol):
@@ -45,28 +52,26 @@ class _Kept:
     seen: Seen
 
 
-class _Memory:
-    """The customers asked for last."""
+class _Memory(Generic[T]):
+    """Of the customers asked for last, one thing each."""
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[str, _Kept] = OrderedDict()
-        self._lock = Lock()
+    def __init__(self, most: int) -> None:
+        self._kept: OrderedDict[str, T] = OrderedDict()
+        self._most, self._lock = most, Lock()
 
-    def get(self, customer_id: str, day: date | None) -> _Kept | None:
-        """What is kept of a customer for this day."""
+    def get(self, customer_id: str) -> T | None:
+        """What is kept of a customer."""
         with self._lock:
-            kept = self._kept.get(customer_id)
-            if kept is None or kept.day != day:
-                return None
-            self._kept.move_to_end(customer_id)
-            return kept
+            if customer_id in self._kept:
+                self._kept.move_to_end(customer_id)
+            return self._kept.get(customer_id)
 
-    def put(self, customer_id: str, kept: _Kept) -> None:
+    def put(self, customer_id: str, kept: T) -> None:
         """Keep it in place of what was there; the customer asked for longest ago goes."""
         with self._lock:
             self._kept[customer_id] = kept
             self._kept.move_to_end(customer_id)
-            if len(self._kept) > KEPT:
+            if len(self._kept) > self._most:
                 self._kept.popitem(last=False)
 
     def ids(self) -> set[str]:
@@ -86,14 +91,16 @@ class OfLake:
     where = "the lake"
 
     def __init__(self, lake: Lake, sight: Sight) -> None:
-        self._lake, self._sight, self._memory = lake, sight, _Memory()
+        self._lake, self._sight = lake, sight
+        self._memory, self._rows = _Memory[_Kept](KEPT), _Memory[Mapping[str, pl.DataFrame]](ROWS)
 
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """As `Known.seen`."""
-        if (kept := self._memory.get(customer_id, day)) is not None:
+        kept = self._memory.get(customer_id)
+        if kept is not None and kept.day == day:
             return kept.seen
-        tables = self._lake.customers([customer_id])
-        if tables["customers"].is_empty():
+        tables = self.tables(customer_id)
+        if tables is None:
             return None
         (found,) = self._sight.see(tables, [customer_id], day)
         self._memory.put(customer_id, _Kept(0, day, found))
@@ -101,17 +108,23 @@ class OfLake:
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`."""
+        if (kept := self._rows.get(customer_id)) is not None:
+            return kept
         with stage("store"):
             found = self._lake.customers([customer_id])
-        return None if found["customers"].is_empty() else found
+        if found["customers"].is_empty():
+            return None
+        self._rows.put(customer_id, found)
+        return found
 
     def kept(self) -> set[str]:
         """As `Known.kept`."""
-        return self._memory.ids()
+        return self._memory.ids() | self._rows.ids()
 
     def forget(self, customer_id: str) -> None:
         """As `Known.forget`."""
         self._memory.drop(customer_id)
+        self._rows.drop(customer_id)
 
 
 class OfStore:
@@ -124,16 +137,18 @@ class OfStore:
 
     def __init__(self, store: Store, sight: Sight, bank: Mapping[str, pl.DataFrame]) -> None:
         """`bank` has products and campaigns."""
-        self._store, self._sight, self._bank, self._memory = store, sight, bank, _Memory()
+        self._store, self._sight, self._bank = store, sight, bank
+        self._memory, self._rows = _Memory[_Kept](KEPT), _Memory[_Rows](ROWS)
         self._bundle_id = sight.bundle.bundle_id
 
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """As `Known.seen`. Raises StoreDown."""
-        kept = self._memory.get(customer_id, day)
+        kept = self._memory.get(customer_id)
+        kept = kept if kept is not None and kept.day == day else None
         with stage("store"):
             looked = self._store.look(customer_id, self._bundle_id, day, kept.version if kept else None)
         if looked is None:
-            self._memory.drop(customer_id)
+            self.forget(customer_id)
             return None
         if kept is not None and kept.version == looked.version:
             return kept.seen
@@ -150,28 +165,41 @@ class OfStore:
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`. Raises StoreDown."""
-        with stage("store"):
-            rows = self._store.rows_of(customer_id)
+        rows = self._rows_of(customer_id)
         return None if rows is None else {**self._bank, **rows[1]}
 
     def kept(self) -> set[str]:
         """As `Known.kept`."""
-        return self._memory.ids()
+        return self._memory.ids() | self._rows.ids()
 
     def forget(self, customer_id: str) -> None:
         """As `Known.forget`."""
         self._memory.drop(customer_id)
+        self._rows.drop(customer_id)
 
     def _tables(self, customer_id: str) -> dict[str, pl.DataFrame]:
         """All rows, as they are by now; those of nobody for who was erased since."""
-        with stage("store"):
-            rows = self._store.rows_of(customer_id)
+        rows = self._rows_of(customer_id)
         return {**self._bank, **(self._store.loaded().empty() if rows is None else rows[1])}
+
+    def _rows_of(self, customer_id: str) -> _Rows | None:
+        """Version and rows, read again only if they have changed; None for who is not, or no longer, there."""
+        kept = self._rows.get(customer_id)
+        with stage("store"):
+            if kept is not None:
+                looked = self._store.look(customer_id, self._bundle_id, None, kept[0])
+                if looked is not None and looked.version == kept[0]:
+                    return kept
+            found = self._store.rows_of(customer_id)
+        if found is None:
+            self.forget(customer_id)
+        else:
+            self._rows.put(customer_id, found)
+        return found
 
     def _computed(self, customer_id: str, day: date | None) -> _Kept | None:
         """From all rows, written back for the other workers and the next start."""
-        with stage("store"):
-            rows = self._store.rows_of(customer_id)
+        rows = self._rows_of(customer_id)
         if rows is None:
             return None
         version, tables = rows
