@@ -13,7 +13,7 @@ NOT_ALLOWED = {
     "has_left": "has left",
     "not_a_customer_yet": "not a customer yet",
     "no_consent": "no consent for any channel of the plan",
-    "resting": "contacted too lately",
+    "resting": "contacted too recently",
     "window_used_up": "contacts of the window used up",
     "nothing_eligible": "no product of the plan may be offered",
     "ruled_out": "rules leave nothing",

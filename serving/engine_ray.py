@@ -117,7 +117,7 @@ def started(workers: int | None, address: str | None, threads: int) -> Iterator[
             ray.init(address=address, **quiet)
         except (RayError, ConnectionError, RuntimeError, ValueError) as error:
             said = str(error).strip().splitlines()[0]
-            raise ConfigError(f"--address {address}: no Ray cluster answers there: {said}") from None
+            raise ConfigError(f"--address {address}: no Ray cluster can be joined there: {said}") from None
     try:
         yield
     finally:

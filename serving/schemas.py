@@ -219,7 +219,8 @@ class DecidedChurn(Shape):
 
 
 class Contact(Shape):
-    """One contact to make; amounts in minor units."""
+    """One contact to make; `cost`, `expected_gain` and `price` in minor units (pence), amounts in `reason` as people
+    read them (pounds)."""
 
     action: str
     product_id: str

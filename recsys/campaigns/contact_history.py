@@ -21,7 +21,7 @@ class History:
     pressure: np.ndarray
     """float64 [N]: Σ of past contacts' pressures, each halved by the half-life."""
     resting: np.ndarray
-    """bool [N, C]: contacted through the channel too lately."""
+    """bool [N, C]: contacted through the channel too recently."""
     left: np.ndarray
     """int64 [N]: contacts that the caps leave."""
 

@@ -10,8 +10,8 @@ from recsys.campaigns.allocation.problem import price_row
 from recsys.campaigns.offers import Offers
 
 CONSENT, RESTING, CAPPED, NOTHING, LEFT, LATER, RULED = 1, 2, 3, 4, 5, 6, 7
-"""Why no action at all is allowed: no consent, contacted too lately, contacts used up, no product is left, the customer
-has left, or joins on the day or later, and rules remove all that is left."""
+"""Why no action at all is allowed: no consent, contacted too recently, contacts used up, no product is left, the
+customer has left, or joins on the day or later, and rules remove all that is left."""
 STANDING = {"customer": 0, "left": LEFT, "joins_later": LATER}
 """The standing of a customer (`recsys.churn.standing`) → why they may not be contacted, 0 where they may."""
 
@@ -59,7 +59,7 @@ class Words:
         consented = [c.channel for c in offers.plan.channels if c.consent]
         self.blocked = {
             CONSENT: f"no consent for {' or '.join(consented)}",
-            RESTING: "contacted too lately: the channels that are allowed rest",
+            RESTING: "contacted too recently: the channels that are allowed rest",
             CAPPED: "the contacts allowed in the window are used up",
             NOTHING: "no product of the plan may be offered: held already, or not eligible",
             LEFT: "has left: no customer any more",

@@ -66,7 +66,7 @@ def test_one_customer_gets_what_the_batch_gives_at_the_same_prices(
     valuation, names = Valuation(Bundle.load(small_bank.bundle), plan, 1), prices.action
     compared, contacted, left, arms = 0, 0, 0, set()
     written = pl.read_parquet(planned / "bucket=*.parquet")
-    blocked = ("has left", "not a customer", "no consent", "contacted too lately", "no product", "held out")
+    blocked = ("has left", "not a customer", "no consent", "contacted too recently", "no product", "held out")
     agreed = 0
     for number in range(lake.buckets):
         bucket = valuation.of(lake.bucket(number), lake.as_of)
