@@ -21,8 +21,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 		echo "error: Python 3.11 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1); try: make PYTHON=python3.12" >&2; exit 1; }
 	@echo "Installing into .venv, which takes a few minutes the first time"
 	@$(PYTHON) -m venv .venv
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,serve,objects,cluster,dev]'
+	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch
+	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[train,serve,objects,cluster,dev]'
 	@touch $@
 
 # $(call step,verb and arguments): show a command of the demo, run it, say how long it took

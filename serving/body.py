@@ -8,8 +8,9 @@ from serving.request import MAX_BODY, TOO_LARGE, BadRequest
 
 BODY_SECONDS, IDLE_SECONDS = 10.0, 5.0
 """For the whole body, and between two pieces of it."""
-LINGER_SECONDS = 2.0
-"""How long what still comes from a caller who was refused is thrown away, so that they read the refusal."""
+LINGER_SECONDS, LINGER_BYTES = 2.0, 64 << 20
+"""How long, and how much of, what still comes from a caller who was refused is thrown away, so that they read the
+refusal."""
 
 
 class Gone(Exception):
@@ -54,9 +55,12 @@ async def _rest(message: Any, receive: Any) -> bytes:
 
 async def throw_away(receive: Any) -> None:
     """Read on for a moment without keeping anything; then the connection may be closed."""
+    left = LINGER_BYTES
     try:
         async with asyncio.timeout(LINGER_SECONDS):
-            while (message := await receive())["type"] == "http.request" and message.get("more_body", False):
-                pass
+            while left > 0 and (message := await receive())["type"] == "http.request":
+                if not message.get("more_body", False):
+                    return
+                left -= len(message.get("body", b""))
     except TimeoutError:
         return

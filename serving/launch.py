@@ -40,7 +40,7 @@ def launch(served: Served, *, access: Access, workers: int) -> None:
     access.check()
     served.check()
     listening = _listening(access.host, access.port)
-    home = tempfile.mkdtemp(prefix="recsys-serve-")
+    home, before = tempfile.mkdtemp(prefix="recsys-serve-"), dict(os.environ)
     try:
         _prepare(home, served)
         access.to_environment(home)
@@ -53,6 +53,8 @@ def launch(served: Served, *, access: Access, workers: int) -> None:
     finally:
         listening.close()
         shutil.rmtree(home, ignore_errors=True)
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _ready(access: Access, said: Said) -> None:

@@ -53,7 +53,9 @@ def keyed(small_bundle: Path, small_lake: Path, tmp_path_factory: pytest.TempPat
     options = ("--lake", str(small_lake), "--workers", "2", "--keys", str(file), "--log-format", "json")
     tls = ("--tls-cert", str(certificate), "--tls-key", str(secret))
     with serving(small_bundle, *options, *tls, folder=folder) as server:
-        yield Keyed(server, file, certificate)
+        keyed = Keyed(server, file, certificate)
+        yield keyed
+        keyed.client.close()  # a stopping server waits for who keeps a connection by TLS and does not read
 
 
 def saved(keyed: Keyed, name: str) -> str:
