@@ -27,6 +27,8 @@ VERBS: Verbs = {
     "drivers": ("training.driver_commands:drivers", "What drives an outcome, and how far that is known."),
     "verify": ("serving.commands:verify", "Check a bundle: hashes, names and types, ONNX against the stored answers."),
     "score": ("serving.commands:score", "Recommend for every customer, bucket by bucket; resumes where it stopped."),
+    "features": ("serving.row_commands:features", "The rows that models read of every customer, as files; resumes."),
+    "embed": ("serving.row_commands:embed", "The vector of every customer, as files; resumes where it stopped."),
     "value": ("training.value_commands:value", "What customers are worth: a page, JSON, and a row a customer."),
     "retention": ("serving.retention_commands:retention", "Whom to keep, by what, within a budget: a ranked list."),
     "similar": ("serving.commands:similar", "Products like a product, or customers like a customer."),

@@ -74,7 +74,7 @@ def test_the_bucket_of_a_worker_that_was_killed_is_redone(
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
 
-def test_segments_and_churn_are_answered_there_too(
+def test_everything_else_is_answered_there_too(
     ray_here: None, whole_bank: object, staying_bank: object, tmp_path: Path
 ) -> None:
     lake, bundle = str(whole_bank.lake), str(whole_bank.bundle)  # type: ignore[attr-defined]
@@ -83,7 +83,9 @@ def test_segments_and_churn_are_answered_there_too(
         options = ["--threads", "1", *more]
         called("segments", "assign", bundle, "--lake", lake, "--out", str(tmp_path / f"{name}-segments"), *options)
         called("churn", "score", left, own, str(tmp_path / f"{name}-churn"), *options)
-    for what in ("segments", "churn"):
+        called("embed", bundle, lake, str(tmp_path / f"{name}-embed"), *options)
+        called("features", bundle, lake, str(tmp_path / f"{name}-features"), *more)
+    for what in ("segments", "churn", "embed", "features"):
         assert content(tmp_path / f"there-{what}") == content(tmp_path / f"here-{what}")
 
 

@@ -1,0 +1,78 @@
+"""Batch feature rows: what the models of a bundle read of every customer of a lake, bucket by bucket."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recsys.bundle import Bundle
+from recsys.errors import DataError
+from recsys.features.definition import FeatureDefinition
+from recsys.features.examples import scoring_examples
+from recsys.features.features import features
+from recsys.lake.parts import MEMORY
+from recsys.lake.store import Lake
+from recsys.progress import Progress
+from serving.batch import Engine, Finished, Question, run_batch
+
+LISTS: dict[str, Any] = {
+    "holdings": pl.List(pl.String),
+    "history": pl.List(pl.String),
+    "history_kind": pl.List(pl.String),
+    "history_age": pl.List(pl.Int32),
+}
+
+
+def write_feature_rows(
+    bundle_path: Path | str,
+    lake_path: Path | str,
+    out: Path | str,
+    *,
+    as_of: date | None = None,
+    version: int | None = None,
+    memory: int = MEMORY,
+    engine: Engine | None = None,
+    progress: Progress | None = None,
+) -> Finished:
+    """`run_batch` of feature rows: raises what it raises, and DataError for an attribute called bundle_id."""
+    return run_batch(
+        Bundle.load(bundle_path),
+        reading_all,
+        lake_path,
+        Path(out),
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        progress=progress,
+    )
+
+
+def reading_all(bundle: Bundle, lake: Lake, as_of: date | None) -> Question:
+    """The row that `features` gives each customer, as it goes into the bundle's encoder."""
+    definition = bundle.definition
+    columns = columns_of(definition)
+
+    def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
+        customers = tables["customers"]["customer_id"].unique().sort()
+        return features(tables, scoring_examples(customers, as_of), definition), len(customers)
+
+    return Question({"answers": "features"}, columns, ("customer_id",), answer)
+
+
+def columns_of(definition: FeatureDefinition) -> dict[str, Any]:
+    """Name and type of every column of a file; DataError where an attribute has the name of the bundle's column."""
+    columns: dict[str, Any] = {
+        "customer_id": pl.String,
+        **dict.fromkeys(definition.categories, pl.String),
+        **dict.fromkeys(definition.tags, pl.List(pl.String)),
+        **dict.fromkeys(definition.numbers, pl.Float64),
+        **LISTS,
+    }
+    if "bundle_id" in columns:
+        raise DataError(
+            "customers.bundle_id: files of feature rows have a column of that name of their own; give the attribute "
+            "another name in the catalog file, or name it in features.exclude"
+        )
+    return {**columns, "bundle_id": pl.String}
