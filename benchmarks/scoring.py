@@ -23,6 +23,8 @@ from training.fit import train
 
 THREADS = 2
 EVENTS = 20
+CHUNK = 50_000
+"""Customers whose events are made at a time."""
 TOP = 10
 SETTINGS = [
     "adoption=null",
@@ -74,20 +76,22 @@ def catalogue(work: Path, people: int, products: int, buckets: int) -> Lake:
     chosen = (taste[:, None] + spread) % products
     ids = pl.Series([f"C{i:07d}" for i in range(people)])
     names = pl.Series([f"P{i:05d}" for i in range(products)])
-    days = np.datetime64("2023-01-01") + rng.integers(730, size=people * EVENTS)
+    days = np.datetime64("2023-01-01") + rng.integers(730, size=(people, EVENTS))
     out.parent.mkdir(parents=True, exist_ok=True)
     attributes = {"customers": [Attribute("income", "feature", "number")]}
     with LakeWriter(out, buckets=buckets, source="catalogue", attributes=attributes) as writer:
         writer.append("products", pl.DataFrame({"product_id": names}))
         writer.append("customers", pl.DataFrame({"customer_id": ids, "income": rng.lognormal(10, 1, people)}))
-        rows = {
-            "customer_id": ids.gather(np.repeat(np.arange(people), EVENTS)),
-            "product_id": names.gather(chosen.ravel()),
-            "kind": pl.repeat("acquired", people * EVENTS, eager=True),
-            "at": pl.Series(days).cast(pl.Datetime("us")),
-        }
-        events = pl.DataFrame(rows).unique(["customer_id", "product_id"], keep="first", maintain_order=True)
-        writer.append("interactions", events)
+        for start in range(0, people, CHUNK):
+            some = np.arange(start, min(start + CHUNK, people))
+            rows = {
+                "customer_id": ids.gather(np.repeat(some, EVENTS)),
+                "product_id": names.gather(chosen[some].ravel()),
+                "kind": pl.repeat("acquired", len(some) * EVENTS, eager=True),
+                "at": pl.Series(days[some].ravel()).cast(pl.Datetime("us")),
+            }
+            events = pl.DataFrame(rows).unique(["customer_id", "product_id"], keep="first", maintain_order=True)
+            writer.append("interactions", events)
     return Lake.open(out)
 
 

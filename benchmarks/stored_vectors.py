@@ -32,7 +32,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--customers", type=int, default=1_000_000)
     parser.add_argument("--products", type=int, default=1000)
-    parser.add_argument("--buckets", type=int, default=40)
+    parser.add_argument("--buckets", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--step", choices=("store", "rank", "bare"), help="internal: one step, as JSON")
     parser.add_argument("--bundle", help="internal")
