@@ -99,7 +99,6 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
     """Seconds of each step over all customers, and of the bare graph over the same vectors."""
     from recsys.features.examples import scoring_examples
     from recsys.features.features import features
-    from serving.batch import write_answers
     from serving.score import recommending
 
     recommender = Recommender(bundle, THREADS)
@@ -130,7 +129,7 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
     seconds["rank"] = time.perf_counter() - began
     began = time.perf_counter()
     for bucket, part in enumerate(ranked):
-        write_answers(out / f"{bucket}.parquet", [part], question, bundle.bundle_id)
+        question.write(out / f"{bucket}.parquet", [part], bundle.bundle_id)
     seconds["write"] = time.perf_counter() - began
     del ranked
     began = time.perf_counter()
@@ -144,7 +143,7 @@ def _run(bundle: Bundle, lake: Lake, out: Path) -> dict[str, float]:
 
 def _rank_and_write(recommender: Recommender, ready: list[Any], question: Any, out: Path) -> None:
     """As `recsys score` does it: a bucket is written while the next one is ranked."""
-    from serving.batch import write_behind
+    from serving.buckets import write_behind
 
     write_behind(
         (

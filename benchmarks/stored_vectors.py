@@ -100,7 +100,7 @@ def _store(bundle: Bundle, lake: Lake, folder: Path) -> dict[str, float]:
 
 def _rank(bundle: Bundle, lake: Lake, folder: Path) -> dict[str, float]:
     """Seconds from the stored vectors to the ranked files, one bucket written while the next is ranked."""
-    from serving.batch import write_behind
+    from serving.buckets import write_behind
     from serving.score import recommending
 
     recommender = Recommender(bundle, THREADS)

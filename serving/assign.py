@@ -14,7 +14,8 @@ from recsys.features.features import features
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import Engine, Finished, Question, run_batch
+from serving.batch import Finished, Question, run_batch
+from serving.buckets import Engine
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,

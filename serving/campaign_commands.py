@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.progress import progress_bar
-from serving.commands import AsOf, BundlePath, LakePath
+from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers
+from serving.engine import Engines
 from serving.segment_commands import Memory, Threads, Version
 
 if TYPE_CHECKING:
@@ -40,22 +41,29 @@ def plan(
     version: Version = None,
     memory: Memory = "4GiB",
     threads: Threads = 2,
+    engine: EngineName = Engines.local,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """Who gets which product through which channel, within budget, capacities, stocks and minimum volumes.
 
     Values bucket by bucket, prices from all of them, then a row and a reason for every customer in
     OUT/bucket=NNNN.parquet; OUT/plan.json and plan.html sum up, OUT/prices.json lets single customers be decided
-    alike. Says how near to the best plan it is. The same command continues a run that was cut short.
+    alike. Says how near to the best plan it is. The same command continues a run that was cut short. With --engine ray
+    the buckets are valued by processes or a cluster (docs/scale.md); the files are the same.
     """
     from recsys.segment_cards.labels import money
-    from serving.batch import only_writer
     from serving.campaign_job import open_job
     from serving.campaign_page import exactly
     from serving.campaign_plan import make_plan
+    from serving.engine import engine_of
+    from serving.run_record import only_writer
 
     day, room, read = _asked(plan, as_of, memory)
+    there = engine_of(engine, workers, address, threads)
     with progress_bar("Campaign plan") as progress, only_writer(out):
-        told = make_plan(open_job(read, bundle, lake, out, day, version, rules=rules), room, threads, progress)
+        job = open_job(read, bundle, lake, out, day, version, rules=rules)
+        told = make_plan(job, room, threads, progress, there)
     currency = told["currency"]
     print(
         f"{told['contacts']:,} contacts with {told['contacted']:,} of {told['customers']:,} customers, "
@@ -88,25 +96,30 @@ def frontier(
     version: Version = None,
     memory: Memory = "4GiB",
     threads: Threads = 2,
+    engine: EngineName = Engines.local,
+    workers: Workers = None,
+    address: Address = None,
 ) -> None:
     """What more budget would bring: the plan solved again at eleven budgets.
 
     Spend beside incremental margin, the marginal return (the budget's price), the budget from which another unit no
     longer pays, by channel and segment, and what each level of personal contact is worth beside its cost. Writes
-    DIR/frontier.html and frontier.json.
+    DIR/frontier.html and frontier.json. With --engine ray the buckets are valued by processes or a cluster.
     """
     from recsys.pages.page import write_page
     from recsys.segment_cards.labels import money
-    from serving.batch import only_writer
     from serving.campaign_frontier import frontier as run
     from serving.campaign_frontier_page import frontier_page
     from serving.campaign_job import open_job
     from serving.campaign_plan import VALUES
+    from serving.engine import engine_of
+    from serving.run_record import only_writer
 
     day, room, read = _asked(plan, as_of, memory)
+    there = engine_of(engine, workers, address, threads)
     with progress_bar("Frontier") as progress, only_writer(out):
         job = open_job(read, bundle, lake, out, day, version, "campaign frontier", rules)
-        told = run(job, room, threads, progress)
+        told = run(job, room, threads, progress, there)
     currency = told["currency"]
     for point in told["points"]:
         print(

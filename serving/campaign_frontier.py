@@ -11,6 +11,7 @@ from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
 from recsys.errors import DataError
 from recsys.progress import Progress
+from serving.buckets import Engine
 from serving.campaign_job import Job
 from serving.campaign_plan import problem_of, valued
 from serving.campaign_values import Bucket
@@ -83,9 +84,9 @@ def _part(gain: np.ndarray, cost: np.ndarray) -> dict[str, float]:
     return {"spend": spend, "incremental_margin": round(float(gain.sum()) + spend, 2)}
 
 
-def frontier(job: Job, memory: int, threads: int, progress: Progress) -> dict[str, Any]:
+def frontier(job: Job, memory: int, threads: int, progress: Progress, engine: Engine | None = None) -> dict[str, Any]:
     """Spend and margin at every budget, where more stops paying, by channel and segment, and what levels bring."""
-    buckets, plan = valued(job, memory, threads, progress), job.plan
+    buckets, plan = valued(job, memory, threads, engine, progress), job.plan
     free = Solved.of(plan.model_copy(update={"budget": None}), buckets, threads, None)
     most = free.point(None)
     base = float(plan.budget or most["spend"])

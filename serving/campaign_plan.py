@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,17 @@ from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedLimit, PublishedPrices
 from recsys.campaigns.reasons import Words, best_single, charged
 from recsys.durable import rename
-from recsys.lake.parts import BucketReader
 from recsys.pages.page import write_page
 from recsys.progress import Progress
 from serving.batch import PARQUET
+from serving.buckets import Engine, Work, answer_all
+from serving.campaign_arrays import read_values, valuing_all
 from serving.campaign_job import Job
 from serving.campaign_off_policy import off_policy
 from serving.campaign_page import plan_page
 from serving.campaign_summary import summary
-from serving.campaign_values import Bucket, Valuation, read_values, write_values
-from serving.rules import RulesInForce
+from serving.campaign_values import Bucket
+from serving.run_record import partial_of
 
 VALUES, PRICES, SUMMARY, REMOVED = ".values", "prices.json", "plan.json", "removed"
 GAP = 1e-5
@@ -50,12 +52,15 @@ off), `cost` and `price` (of what the contact takes of the limits) in minor unit
 about the customer."""
 
 
-def make_plan(job: Job, memory: int, threads: int, progress: Progress) -> dict[str, Any]:
-    """Write the plan, its prices and its summary; return the summary. A run that was cut short is continued."""
+def make_plan(job: Job, memory: int, threads: int, progress: Progress, engine: Engine | None = None) -> dict[str, Any]:
+    """Write the plan, its prices and its summary; return the summary. A run that was cut short is continued.
+
+    With an `engine` other processes value the buckets; prices and files are made here, from the same values.
+    """
     if (job.out / SUMMARY).exists():
         found: dict[str, Any] = json.loads((job.out / SUMMARY).read_text(encoding="utf-8"))
         return found
-    buckets = valued(job, memory, threads, progress)
+    buckets = valued(job, memory, threads, engine, progress)
     problem, limits = problem_of(job.plan, buckets)
     solution = solve(problem, threads=threads, gap=GAP, said=lambda what: progress(0, 1, what))
     words, drawn = Words(Offers(job.plan), job.unit), []
@@ -76,14 +81,13 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress) -> dict[s
     return content
 
 
-def valued(job: Job, memory: int, threads: int, progress: Progress) -> list[Bucket]:
-    """Values of every bucket, written once and mapped."""
-    rules = None
-    if job.rules is not None:
-        rules = RulesInForce.of(job.rules, job.rules_path, job.bundle, job.lake, job.day, threads)
-    valuation = Valuation(job.bundle, job.plan, threads, rules)
-    places = write_values(valuation, BucketReader(job.lake, memory), job.day, job.out / VALUES, progress)
-    return [read_values(place) for place in places]
+def valued(job: Job, memory: int, threads: int, engine: Engine | None, progress: Progress) -> list[Bucket]:
+    """Values of every bucket, found in this process or by an engine, written once and mapped."""
+    ask = partial(valuing_all, plan=job.plan, rules=job.rules, rules_file=job.rules_path, threads=threads)
+    (job.out / VALUES).mkdir(exist_ok=True)
+    work = Work.of(job.bundle, job.lake, job.day, ask, job.out / VALUES, suffix="", memory=memory)
+    answer_all(work, ask(job.bundle, job.lake, job.day), job.lake, engine, progress, "buckets valued")
+    return [read_values(work.file(bucket)) for bucket in range(job.lake.buckets)]
 
 
 def problem_of(plan: CampaignPlan, buckets: Sequence[Bucket]) -> tuple[Problem, Limits]:
@@ -203,6 +207,6 @@ def _why_not(bucket: Bucket, planned: np.ndarray, here: Draw, rows: np.ndarray, 
 
 
 def _write_rows(path: Path, rows: pl.DataFrame) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    rows.write_parquet(partial, **PARQUET)
-    rename(partial, path)
+    written = partial_of(path)
+    rows.write_parquet(written, **PARQUET)
+    rename(written, path)

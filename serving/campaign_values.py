@@ -1,10 +1,8 @@
-"""What every action of a campaign plan is worth with every customer, bucket by bucket, in files that are mapped."""
+"""What every action of a campaign plan is worth with every customer, of any tables."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -20,15 +18,11 @@ from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, RULED, STANDING
 from recsys.churn.standing import standing_by_tables
-from recsys.durable import rename
 from recsys.errors import BundleError, ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import BucketReader
-from recsys.progress import Progress
 from recsys.retention.consent import consented
 from recsys.rules import Eligibility
-from serving.batch import COPIES
 from serving.rules import RulesInForce
 
 
@@ -232,55 +226,3 @@ class Valuation:
             )
         joined = ids.to_frame("customer_id").join(of, on="customer_id", how="left", maintain_order="left")
         return joined["group"].replace_strict(names, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
-
-
-def write_values(
-    valuation: Valuation, reader: BucketReader, day: date | None, folder: Path, progress: Progress
-) -> list[Path]:
-    """A folder of arrays for every bucket that has none yet; each appears when it is whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found = []
-    for bucket in range(reader.lake.buckets):
-        progress(bucket, reader.lake.buckets, "buckets valued")
-        place = folder / f"bucket={bucket:04d}"
-        if not (place / "whole").exists():
-            _write(place, [valuation.of(tables, day) for tables in reader.parts(bucket, COPIES)])
-        found.append(place)
-    progress(reader.lake.buckets, reader.lake.buckets, "buckets valued")
-    return found
-
-
-def _write(place: Path, parts: list[Bucket]) -> None:
-    place.mkdir(exist_ok=True)
-    ids = pl.concat([part.ids for part in parts])
-    order = ids.arg_sort().to_numpy()
-    ids.gather(order).to_frame("customer_id").write_parquet(place / "ids.parquet")
-    for name, axis, arrays in (
-        ("values", 1, [part.part.values for part in parts]),
-        ("costs", 1, [part.part.costs for part in parts]),
-        ("group", 0, [part.part.group for part in parts]),
-        ("most", 0, [part.part.most for part in parts]),
-        ("blocked", 0, [part.blocked for part in parts]),
-        ("removed", 1, [part.removed for part in parts]),
-    ):
-        if arrays[0] is not None:
-            whole = np.concatenate([array for array in arrays if array is not None], axis=axis)
-            np.save(place / f"{name}.npy", np.ascontiguousarray(whole.take(order, axis=axis)))
-    partial = place / ".whole.partial"
-    partial.write_text(json.dumps({"customers": len(ids), "rules": parts[0].rules}) + "\n")
-    rename(partial, place / "whole")
-
-
-def read_values(place: Path) -> Bucket:
-    """A bucket's arrays; values and costs stay on the disk until they are used."""
-
-    def array(name: str, mapped: bool = False) -> np.ndarray | None:
-        path = place / f"{name}.npy"
-        return np.load(path, mmap_mode="r" if mapped else None) if path.exists() else None
-
-    values, blocked = array("values", True), array("blocked")
-    assert values is not None and blocked is not None
-    ids = pl.read_parquet(place / "ids.parquet")["customer_id"]
-    part = Part(values, array("costs", True), array("group"), array("most"))
-    rules = tuple(json.loads((place / "whole").read_text()).get("rules", ()))
-    return Bucket(ids, part, blocked, rules, array("removed", True))

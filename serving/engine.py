@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
-    from serving.batch import Engine
+    from serving.buckets import Engine
 
 
 class Engines(StrEnum):

@@ -16,13 +16,13 @@ from recsys.bundle import Bundle
 from recsys.errors import ConfigError, DataError, RecsysError
 from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
-from serving.batch import Question, Work, answer_bucket
+from serving.buckets import Asked, Work, answer_bucket
 
 RETRIES = 3
 """How often a bucket is given to another worker after one was lost with it."""
 OBJECTS = 96 << 20
 """Bytes of Ray's object store on this machine: only bucket numbers pass through it."""
-_OPENED: dict[str, tuple[Question, BucketReader]] = {}
+_OPENED: dict[str, tuple[Asked, BucketReader]] = {}
 """The run of this process, opened once."""
 
 
@@ -87,11 +87,11 @@ def _answer(run: str, work: Work, bucket: int) -> None:
     if run not in _OPENED:
         _OPENED.clear()
         _OPENED[run] = _open(work)
-    question, reader = _OPENED[run]
-    answer_bucket(question, reader, work, bucket)
+    asked, reader = _OPENED[run]
+    answer_bucket(asked, reader, work, bucket)
 
 
-def _open(work: Work) -> tuple[Question, BucketReader]:
+def _open(work: Work) -> tuple[Asked, BucketReader]:
     bundle, lake = Bundle.load(work.bundle_path), Lake.open(work.lake_path, work.lake_version)
     if bundle.bundle_id != work.bundle_id or lake.identity() != work.lake_identity:
         raise DataError(

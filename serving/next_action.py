@@ -26,10 +26,10 @@ from recsys.lake.buckets import stable_hashes
 from recsys.lake.contract import TABLES, schema_of
 from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
-from serving.batch import RUN
 from serving.campaign_values import Bucket, Valuation
 from serving.decisions import Decisions, Ledger, with_decided
 from serving.rules import RulesInForce
+from serving.run_record import RUN
 from serving.seen import Seen
 from serving.store.decisions import Pacing
 

@@ -24,7 +24,8 @@ from recsys.retention.consent import consented
 from recsys.retention.listing import draw_up, gains
 from recsys.retention.plan import RetentionPlan
 from recsys.retention.summary import summary
-from serving.batch import COPIES, PARQUET
+from serving.batch import PARQUET
+from serving.buckets import COPIES
 from serving.churn import leaving_of
 
 FILE, SUMMARY = "list.parquet", "summary.json"

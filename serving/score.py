@@ -15,7 +15,8 @@ from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.rules import Rules
-from serving.batch import Engine, Finished, Question, run_batch
+from serving.batch import Finished, Question, run_batch
+from serving.buckets import Engine
 from serving.rules import RulesInForce
 
 COLUMNS = {

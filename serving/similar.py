@@ -16,7 +16,7 @@ from recsys.features.features import features
 from recsys.lake.parts import BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import COPIES
+from serving.buckets import COPIES
 
 
 def similar_products(recommender: Recommender, product_id: str, k: int) -> pl.DataFrame:

@@ -19,7 +19,8 @@ from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.uplift.actions import SCHEMA
-from serving.batch import Engine, Finished, Question, run_batch
+from serving.batch import Finished, Question, run_batch
+from serving.buckets import Engine
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,

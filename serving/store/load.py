@@ -17,7 +17,7 @@ from recsys.lake.contract import TABLES
 from recsys.lake.parts import MEMORY, BucketReader
 from recsys.lake.store import Lake
 from recsys.progress import Progress
-from serving.batch import COPIES
+from serving.buckets import COPIES
 from serving.seen import Sight, stored
 from serving.store import schema
 from serving.store.blobs import packed

@@ -14,7 +14,7 @@ from recsys.features.features import features
 from recsys.lake.parts import PROGRAM, table_bytes
 from recsys.lake.store import Lake
 from serving.assign import COLUMNS, assign
-from serving.batch import COPIES
+from serving.buckets import COPIES
 from serving.score import score
 from tests.conftest import SmallBank, called, without_segments
 
@@ -72,7 +72,7 @@ def test_scores_and_segments_do_not_mix(whole: Path, whole_bank: SmallBank, tmp_
     with pytest.raises(DataError, match="belongs to another run"):
         score(whole_bank.bundle, whole_bank.lake, whole)
     score(whole_bank.bundle, whole_bank.lake, tmp_path / "scores")
-    with pytest.raises(DataError, match="--answers None there, segments now"):
+    with pytest.raises(DataError, match="recommendations there, segments now"):
         assign(whole_bank.bundle, whole_bank.lake, tmp_path / "scores")
 
 

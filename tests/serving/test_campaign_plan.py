@@ -22,7 +22,7 @@ from recsys.churn.standing import standing
 from recsys.errors import DataError
 from recsys.lake.store import Lake
 from recsys.retention.consent import consented
-from serving.batch import only_writer
+from serving.run_record import only_writer
 from tests.conftest import ROOT, SmallBank, called
 
 EXAMPLE = ROOT / "docs" / "campaign_plan.yaml"

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from recsys.bundle import Bundle
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from serving.batch import run_batch
 from serving.engine import Engines, engine_of
 from serving.score import recommending_all, score
-from tests.conftest import called
+from tests.conftest import ROOT, SmallBank, called
 from tests.serving.killing import killing
 from tests.serving.ruled_bank import ruled_lake, write_rules
 
@@ -75,10 +75,10 @@ def test_the_bucket_of_a_worker_that_was_killed_is_redone(
 
 
 def test_everything_else_is_answered_there_too(
-    ray_here: None, whole_bank: object, staying_bank: object, tmp_path: Path
+    ray_here: None, whole_bank: SmallBank, staying_bank: SmallBank, tmp_path: Path
 ) -> None:
-    lake, bundle = str(whole_bank.lake), str(whole_bank.bundle)  # type: ignore[attr-defined]
-    own, left = str(staying_bank.lake), str(staying_bank.bundle)  # type: ignore[attr-defined]
+    lake, bundle = str(whole_bank.lake), str(whole_bank.bundle)
+    own, left = str(staying_bank.lake), str(staying_bank.bundle)
     for name, more in (("here", []), ("there", ["--engine", "ray", "--workers", "2"])):
         options = ["--threads", "1", *more]
         called("segments", "assign", bundle, "--lake", lake, "--out", str(tmp_path / f"{name}-segments"), *options)
@@ -89,6 +89,15 @@ def test_everything_else_is_answered_there_too(
         assert content(tmp_path / f"there-{what}") == content(tmp_path / f"here-{what}")
 
 
+def test_a_plan_has_the_same_files(ray_here: None, small_bank: SmallBank, tmp_path: Path) -> None:
+    plan, bundle, lake = str(ROOT / "docs" / "campaign_plan.yaml"), str(small_bank.bundle), str(small_bank.lake)
+    for name, more in (("here", []), ("there", ["--engine", "ray", "--workers", "2"])):
+        called("campaign", "plan", plan, bundle, lake, str(tmp_path / name), "--threads", "1", *more)
+    here = content(tmp_path / "here")
+    assert {"bucket=0001.parquet", "plan.html", "plan.json", "prices.json"} <= set(here)
+    assert content(tmp_path / "there") == here
+
+
 def test_an_error_of_a_bucket_is_told_as_it_is_here(
     ray_here: None, small_bundle: Path, small_lake: Path, tmp_path: Path
 ) -> None:
@@ -96,10 +105,6 @@ def test_an_error_of_a_bucket_is_told_as_it_is_here(
     assert engine is not None
     with pytest.raises(ConfigError, match=re.escape("is read in at most 1,024 parts; give at least")):
         score(small_bundle, small_lake, tmp_path / "out", memory=(1 << 30) + 10, engine=engine)
-
-    def nowhere(work: object, buckets: object, done: object) -> None:
-        raise DataError("not reached")
-
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 

@@ -12,7 +12,7 @@ from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.lake.parts import PROGRAM, table_bytes
 from recsys.lake.store import Lake
-from serving.batch import COPIES
+from serving.buckets import COPIES
 from serving.feature_rows import columns_of, write_feature_rows
 from tests.conftest import SmallBank, called
 

@@ -16,7 +16,7 @@ import pytest
 from recsys.errors import ConfigError, DataError
 from recsys.lake.parts import PROGRAM, BucketReader, table_bytes
 from recsys.lake.store import Lake, LakeWriter
-from serving.batch import COPIES
+from serving.buckets import COPIES
 from serving.score import score
 from tests.serving.conftest import ROOT, environment
 from tests.serving.small_bank import BUCKETS, CUSTOMERS
@@ -106,10 +106,10 @@ def test_a_budget_below_the_programs_own_memory_is_refused(
 def test_a_file_that_cannot_be_written_is_not_passed_over(
     small_bundle: Path, small_lake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, rows: pl.DataFrame, customers: int) -> None:
+    def full(partial: Path, path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("serving.batch._publish_parquet", full)
+    monkeypatch.setattr("serving.batch.rename", full)
     with pytest.raises(OSError, match="No space left"):
         score(small_bundle, small_lake, tmp_path / "scores")
     assert not (tmp_path / "scores" / "manifest.json").exists()
