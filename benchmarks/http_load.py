@@ -1,7 +1,6 @@
-"""Load generators: wrk for as many requests as can be had; ours where times of arrival or the answers matter."""
+"""Load generators: wrk for as many requests as can be had; ours where the answers matter."""
 
 import asyncio
-import gc
 import json
 import subprocess
 import tempfile
@@ -27,9 +26,9 @@ end
 """For wrk 4: the bodies in turn, and one line of JSON; p50 and p99 in milliseconds, errors of any kind."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer; `seconds` from when the request was due, not from when it could be sent, `late` seconds after it."""
+    """One answer; `seconds` from when the request was due, not from when it was written, `late` seconds after that."""
 
     due: float
     seconds: float
@@ -122,30 +121,6 @@ class Pool:
     async def _opened(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self._port)
         return connection
-
-
-async def arriving(port: int, wires: Sequence[bytes], rate: float, seconds: float) -> list[Answer]:
-    """Requests that arrive `rate` a second, whether or not earlier ones were answered (an open loop)."""
-    pool, answers, tasks = Pool(port), list[Answer](), set[asyncio.Task[None]]()
-    gc.disable()  # its pauses would be told as the server's
-    began = time.perf_counter()
-
-    async def one(number: int, due: float) -> None:
-        late = time.perf_counter() - began - due
-        status, body = await pool.ask(wires[number % len(wires)])
-        answers.append(Answer(due, time.perf_counter() - began - due, status, body, late))
-
-    number = 0
-    while (now := time.perf_counter() - began) < seconds:
-        while number / rate <= now:
-            task = asyncio.create_task(one(number, number / rate))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-            number += 1
-        await asyncio.sleep(min(0.001, max(0.0, number / rate - now)))
-    await asyncio.gather(*tasks)
-    gc.enable()
-    return sorted(answers, key=lambda answer: answer.due)
 
 
 async def asking(

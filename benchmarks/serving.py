@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.http_load import Answer, arriving, asking, by_wrk, request
+from benchmarks.http_load import Answer, asking, by_wrk, request
 from benchmarks.measure import ROOT, arguments, write
-from benchmarks.serving_parts import another, bank_of_products, empty, ours, whole_bank
+from benchmarks.serving_overload import overload, say_overload
+from benchmarks.serving_parts import TOP, another, bank_of_products, empty, ours, questions, whole_bank
 from benchmarks.serving_stages import stage_seconds
 from serving.deploy import deploy
 from serving.follower import workers
@@ -30,7 +31,6 @@ from serving.score import score
 from serving.store.load import load
 from serving.store.suppression import KEY
 
-TOP = 10
 PAGE = ROOT / "benchmarks" / "serving.json"
 
 
@@ -58,21 +58,16 @@ def _write(results: dict[str, Any]) -> None:
     shown = [f"## {title}\n\n{say(results[name])}" for name, (_, title, say) in PARTS.items() if name in results]
     note = (
         "Load generator and server share the machine. `/recommend` beside the empty endpoint and the soak are asked by "
-        "wrk 4 (one thread, closed loop); where times of arrival or the answers matter, by `benchmarks/http_load.py`. "
+        "wrk 4 (one thread, closed loop); where the answers matter, by `benchmarks/http_load.py`; where times of "
+        "arrival do, by `benchmarks/open_loop.py`. "
         "Known customers, whose vectors are kept; one thread of ONNX Runtime in each worker."
     )
     write("serving", "The service under load", "\n\n".join([note, *shown]), results)
 
 
-def _bodies(options: argparse.Namespace, count: int | None = None) -> list[bytes]:
-    """Questions about the first customers of the lake with 1,000 products."""
-    asked = range(count or options.asked)
-    return [json.dumps({"customer_id": f"C{n:07d}", "k": TOP}).encode() for n in asked]
-
-
 def _recommend(options: argparse.Namespace) -> dict[str, Any]:
     lake, bundle = bank_of_products(options.work, options.customers)
-    bodies = _bodies(options)
+    bodies = questions(options.asked)
     rounds: list[dict[str, Any]] = []
     with empty(options.workers) as theirs, ours(str(bundle), "--lake", str(lake.path), workers=options.workers) as own:
         for server in (theirs, own):  # every worker has every customer's vectors before it counts
@@ -173,75 +168,6 @@ def _say_decide(found: dict[str, Any]) -> str:
     return "\n\n".join(lines)
 
 
-def _overload(options: argparse.Namespace) -> dict[str, Any]:
-    lake, bundle = bank_of_products(options.work, options.customers)
-    bodies = _bodies(options)
-    wires = [request("/recommend", body) for body in bodies]
-    with ours(str(bundle), "--lake", str(lake.path), workers=1) as own:
-        asyncio.run(asking(own.port, wires, 4, lambda number: number < 2 * len(wires), lambda _: None))  # warms up
-        answered: list[Answer] = []
-        told: dict[str, Any] = {}
-        until = time.perf_counter() + options.seconds / 2
-        asyncio.run(asking(own.port, wires, 8, lambda _: time.perf_counter() < until, answered.append))
-        capacity = len(answered) / (options.seconds / 2)
-        told["normal"] = _told(answered, options.seconds / 2)
-        phases = {}
-        for name, rate in (("half", 0.5), ("overload", 5.0), ("after", 0.5)):
-            phases[name] = asyncio.run(arriving(own.port, wires, rate * capacity, options.seconds))
-    told |= {name: _told(answers, options.seconds) for name, answers in phases.items()}
-    return {"capacity": capacity, "recovered": _recovered(phases["after"], _p99(answered)), "phases": told}
-
-
-def _accepted(answers: Sequence[Answer]) -> list[Answer]:
-    return [answer for answer in answers if answer.status == 200]
-
-
-def _p99(answers: Sequence[Answer]) -> float:
-    return float(np.percentile([answer.seconds for answer in _accepted(answers)] or [np.nan], 99))
-
-
-def _told(answers: Sequence[Answer], seconds: float) -> dict[str, Any]:
-    statuses = Counter(answer.status for answer in answers)
-    times = [answer.seconds * 1000 for answer in _accepted(answers)] or [float("nan")]
-    p50, p99 = np.percentile(times, [50, 99])
-    return {
-        "sent_per_second": len(answers) / seconds,
-        "accepted_per_second": statuses[200] / seconds,
-        "statuses": {str(status): count for status, count in sorted(statuses.items())},
-        "p50": float(p50),
-        "p99": float(p99),
-        "late_p99": float(np.percentile([answer.late * 1000 for answer in answers], 99)),
-    }
-
-
-def _recovered(answers: Sequence[Answer], normal: float) -> float:
-    """Seconds after overload from which on every half second is whole: all accepted, p99 at most twice the normal."""
-    last = 0.0
-    for start in np.arange(0, max(answer.due for answer in answers), 0.5):
-        window = [answer for answer in answers if start <= answer.due < start + 0.5]
-        if window and (len(_accepted(window)) < len(window) or _p99(window) > 2 * normal):
-            last = float(start) + 0.5
-    return last
-
-
-def _say_overload(found: dict[str, Any]) -> str:
-    lines = ["| phase | sent/s | answered/s | p50 | p99 | sent late, p99 | statuses |", "|---|---|---|---|---|---|---|"]
-    for name, one in found["phases"].items():
-        lines.append(
-            f"| {name} | {one['sent_per_second']:,.0f} | {one['accepted_per_second']:,.0f} | {one['p50']:.1f} ms | "
-            f"{one['p99']:.1f} ms | {one['late_p99']:.1f} ms | {one['statuses']} |"
-        )
-    ratio = found["phases"]["overload"]["p99"] / found["phases"]["normal"]["p99"]
-    lines.append(
-        f"\nOne worker. Normal is its capacity, {found['capacity']:,.0f}/s, as 8 callers who ask on and on see it; "
-        f"half: half of that rate, arriving evenly; overload: five times it; after: half again, right after that.\n\n"
-        f"p99 of what was accepted {ratio:.2f} × normal (at most 2); whole again "
-        f"{found['recovered']:.1f} s after (at most 5). Times run from when a request was due; what the "
-        "load generator was late is in them. Status 0 is a broken connection."
-    )
-    return "\n".join(lines)
-
-
 def _lists(bundle: Path, lake: Any, customers: int | None = None) -> dict[str, list[tuple[str, float]]]:
     """What `recsys score` wrote for each customer."""
     with tempfile.TemporaryDirectory() as folder:
@@ -261,7 +187,7 @@ def _as_batch(body: bytes) -> tuple[str, str, list[tuple[str, float]]]:
 
 def _swap(options: argparse.Namespace) -> dict[str, Any]:
     lake, bundle = bank_of_products(options.work, options.customers)
-    wires = [request("/recommend", body) for body in _bodies(options)]
+    wires = [request("/recommend", body) for body in questions(options.asked)]
     seen: Counter[str] = Counter()
     wrong: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -332,7 +258,7 @@ def _say_swap(found: dict[str, Any]) -> str:
 
 def _soak(options: argparse.Namespace) -> dict[str, Any]:
     lake, bundle = bank_of_products(options.work, options.customers)
-    bodies = _bodies(options, min(3000, options.customers))  # more than are kept, so that the kept change all the time
+    bodies = questions(min(3000, options.customers))  # more than are kept, so that the kept change all the time
     memory: list[float] = []
     errors = requests = 0
     slices = max(6, round(options.soak * 60 / 15))
@@ -382,7 +308,7 @@ def _say_same(found: dict[str, Any]) -> str:
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str, Callable[[dict[str, Any]], str]]] = {
     "recommend": (_recommend, "/recommend beside an empty BentoML endpoint", _say_recommend),
     "decide": (_decide, "/decide with 20 fresh events", _say_decide),
-    "overload": (_overload, "Five times what it can do", _say_overload),
+    "overload": (overload, "Five times what it can do", say_overload),
     "swap": (_swap, "Bundles swapped under load", _say_swap),
     "soak": (_soak, "Memory over time", _say_soak),
     "same": (_same, "HTTP and batch", _say_same),

@@ -1,5 +1,6 @@
 """What the parts of the serving benchmark share: lakes and bundles, running servers, their memory and stage times."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from recsys.lake.store import Lake
 from tests.ports import free_port
 
 PRODUCTS = 1000
+TOP = 10
 BUCKETS = 4
 
 
@@ -96,6 +98,11 @@ def whole_bank(work: Path, customers: int) -> tuple[Lake, Path]:
     """A synthetic bank and a bundle with every part that the demo has, trained for one epoch."""
     settings = ["training.epochs=1", "threads=2", "adoption.epochs=1"]
     return _made(synthetic_bank(customers, 0, work), work, settings)
+
+
+def questions(count: int) -> list[bytes]:
+    """One about each of the first customers of the lake with 1,000 products."""
+    return [json.dumps({"customer_id": f"C{n:07d}", "k": TOP}).encode() for n in range(count)]
 
 
 def _made(lake: Lake, work: Path, settings: list[str]) -> tuple[Lake, Path]:

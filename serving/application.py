@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any
 
 from serving.answers import Answers
+from serving.at_hand import at_hand
 from serving.body import Gone, read_body, throw_away
 from serving.canary import TRIED
 from serving.current import Asked, Current
@@ -117,7 +118,8 @@ class Application:
                 POPULATION.starts(bundle_id, _shares(current))
             REQUEST_ID.set(request.request_id)
             turns = self.state.turns[endpoint.scope]
-            answer = await turns.run(self._handler(endpoint), current, sent, request.path)
+            run = turns.run_short if at_hand(current, endpoint.path, sent) else turns.run
+            answer = await run(self._handler(endpoint), current, sent, request.path)
             if endpoint.path in TRIED:
                 self.state.current.note(endpoint.path, sent)
             elif endpoint.handler == ERASURE:

@@ -35,6 +35,9 @@ class Known(Protocol):
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """The customer as seen from a day; None if they are not there."""
 
+    def at_hand(self, customer_id: str, day: date | None) -> bool:
+        """Whether `seen` has it in memory, and neither reads nor computes anything."""
+
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """Their rows in the lake's tables, with those of the bank; None if they are not there."""
 
@@ -106,6 +109,11 @@ class OfLake:
         self._memory.put(customer_id, _Kept(0, day, found))
         return found
 
+    def at_hand(self, customer_id: str, day: date | None) -> bool:
+        """As `Known.at_hand`."""
+        kept = self._memory.get(customer_id)
+        return kept is not None and kept.day == day
+
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`."""
         if (kept := self._rows.get(customer_id)) is not None:
@@ -162,6 +170,10 @@ class OfStore:
             found = fresh
         self._memory.put(customer_id, found)
         return found.seen
+
+    def at_hand(self, customer_id: str, day: date | None) -> bool:
+        """As `Known.at_hand`: never, for each answer looks into the store."""
+        return False
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`. Raises StoreDown."""

@@ -32,6 +32,7 @@ DURATION = Histogram("recsys_request_seconds", "From the head of a request to th
 STAGES = Histogram("recsys_stage_seconds", "Inside a question, by stage.", ["stage"], buckets=SECONDS)
 WAITING = Gauge("recsys_waiting", "Questions accepted and not yet answered.", multiprocess_mode="livesum")
 SHED = Counter("recsys_shed", "Requests told to come back.", ["reason"])
+_SHED = {reason: SHED.labels(reason) for reason in ("queue", "rate")}
 REFUSED = Counter("recsys_refused", "Requests not let in: unknown path or method, no key, wrong key.", ["status"])
 FAILURES = Counter("recsys_failures", "Unforeseen errors, by their type.", ["error"])
 BUNDLE = Gauge("recsys_bundle_workers", "Workers that answer with a bundle.", ["bundle_id"],
@@ -102,7 +103,7 @@ def forget_the_dead() -> None:
 
 def shed(reason: Literal["queue", "rate"]) -> None:
     """Count a request that is told to come back: too many wait, or its key asks too often."""
-    SHED.labels(reason).inc()
+    _SHED[reason].inc()
 
 
 def refused(status: int) -> None:

@@ -28,6 +28,7 @@ from serving.supervisor import say, start_told
 app = Application()
 # BentoML starts uvicorn without a word about the protocol; this module is imported before the server is configured.
 uvicorn.config.HTTP_PROTOCOLS["auto"] = "serving.shedding:Shedding"
+uvicorn.config.LOOP_FACTORIES["auto"] = "serving.rounds:loop_factory"
 
 
 class GuardedService(Service[Any]):

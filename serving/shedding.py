@@ -1,8 +1,8 @@
 """Turning callers away before their request is taken apart, which costs more than the answer that says so."""
 
 import re
-import uuid
 from collections.abc import Callable
+from random import getrandbits
 from typing import Any, ClassVar
 
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
@@ -10,6 +10,7 @@ from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from serving.application import PROBLEM, SAFE
 from serving.metrics import shed
 from serving.problem import as_json, problem
+from serving.rounds import Loop
 from serving.turns import Turns
 
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,9})\r\n", re.IGNORECASE)
@@ -26,6 +27,9 @@ class Shedding(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     turns: ClassVar[Callable[[bytes], Turns | None]] = staticmethod(lambda path: None)
     """In which turns a POST to a path is answered; None: in none, it is always let in."""
 
+    _refused = 0.0
+    """When this caller was last told to come back, by the loop's clock."""
+
     def data_received(self, data: bytes) -> None:
         """As uvicorn does, but for who is turned away."""
         this: Any = self
@@ -33,18 +37,32 @@ class Shedding(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
         turns = type(self).turns(data[5 : data.find(b" ", 5)]) if between and data.startswith(b"POST ") else None
         if turns is None or not whole(data):
             super().data_received(data)
-        elif turns.full():
+        elif turns.full(this.loop.rounds.late() if isinstance(this.loop, Loop) else 0.0):
             shed("queue")
-            this._unset_keepalive_if_required()
-            this.transport.write(refusal(uuid.uuid4().hex))
-            seconds = this.timeout_keep_alive
-            this.timeout_keep_alive_task = this.loop.call_later(seconds, this.timeout_keep_alive_handler)
+            this.transport.write(refusal(f"{getrandbits(128):032x}"))
+            self._refused = this.loop.time()
+            if this.timeout_keep_alive_task is None:
+                self._expires(this.timeout_keep_alive)
         else:
             # Many connections may be read before the first of their requests runs: each counts from now on, until
             # right after its task has run up to its turn, which the loop does in this order.
             turns.coming += 1
             super().data_received(data)
             this.loop.call_soon(turns.came)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """As uvicorn does, but a refusal counts as use; a timer for each would cost as much as the refusal."""
+        this: Any = self
+        left = self._refused + this.timeout_keep_alive - this.loop.time()
+        if left > 0:
+            self._expires(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def _expires(self, seconds: float) -> None:
+        """Close the connection after so long without use."""
+        this: Any = self
+        this.timeout_keep_alive_task = this.loop.call_later(seconds, this.timeout_keep_alive_handler)
 
 
 def whole(data: bytes) -> bool:

@@ -1,6 +1,5 @@
 """Callers who are turned away before their request is taken apart, by a running uvicorn."""
 
-import asyncio
 import json
 import socket
 import threading
@@ -16,11 +15,14 @@ import httpx
 import pytest
 import uvicorn
 
-from benchmarks.http_load import arriving, request
+from benchmarks.http_load import request
+from benchmarks.open_loop import arriving
 from serving.shedding import Shedding, refusal, whole
 from serving.turns import CALM, Overloaded, Turns
 from tests.ports import free_port
 
+IDLE = 1
+"""Seconds that an unused connection is kept."""
 QUICK = 0.02
 """Seconds of an answer of /quick."""
 
@@ -61,7 +63,15 @@ def url() -> Iterator[str]:
         await send({"type": "http.response.body", "body": b"%d." % two.waiting})
 
     port = free_port()
-    config = uvicorn.Config(app, port=port, http=TwoAtATime, lifespan="off", log_level="error")
+    config = uvicorn.Config(
+        app,
+        port=port,
+        http=TwoAtATime,
+        lifespan="off",
+        log_level="error",
+        timeout_keep_alive=IDLE,
+        loop="serving.rounds:Loop",
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -117,12 +127,27 @@ def test_health_is_told_and_a_body_in_pieces_is_read_even_by_a_full_worker(url: 
 
 def test_at_five_times_the_capacity_nobody_is_cut_off_and_afterwards_everybody_is_answered(url: str) -> None:
     port = int(url.rsplit(":", 1)[1])
-    answers = asyncio.run(arriving(port, [request("/quick", b"{}")], 5 / QUICK, 2))
+    answers = arriving(port, [request("/quick", b"{}")], 5 / QUICK, 2)
     statuses = Counter(answer.status for answer in answers)
     assert set(statuses) == {200, 503}, "0 would be a broken connection"
     assert statuses[503] > statuses[200] >= 20
     time.sleep(CALM)
     assert [httpx.post(f"{url}/quick", json={}).status_code for _ in range(20)] == [200] * 20
+
+
+def test_a_connection_that_was_used_for_nothing_but_refusals_is_kept_until_it_is_idle(url: str) -> None:
+    port = int(url.rsplit(":", 1)[1])
+    with ThreadPoolExecutor(2) as pool, socket.create_connection(("127.0.0.1", port)) as caller:
+        busy = [pool.submit(httpx.post, f"{url}/held", json={}, timeout=60) for _ in range(2)]
+        while httpx.get(f"{url}/held").text != "2.":
+            time.sleep(0.05)
+        for _ in range(6):  # for longer than an idle connection is kept
+            assert asked_whole(caller)[0].status == 503
+            time.sleep(IDLE / 3)
+        caller.settimeout(10 * IDLE)
+        assert caller.recv(1) == b"", "closed by the server, because it was idle"
+        httpx.get(f"{url}/release")
+        assert [one.result().status_code for one in busy] == [200, 200]
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,16 @@ def test_beyond_the_bound_callers_are_turned_away_at_once_and_the_others_answere
 def test_nobody_is_answered_after_the_longest_wait() -> None:
     async def ask() -> None:
         clock = Clock()
-        found, gate = Turns("test", clock=clock), threading.Event()
-        first = asyncio.ensure_future(found.run(gate.wait, 30))
-        second = asyncio.ensure_future(found.run(gate.wait, 30))
-        await asyncio.sleep(0)
+        found, begun, gate = Turns("test", clock=clock), threading.Event(), threading.Event()
+
+        def held() -> bool:
+            begun.set()
+            return gate.wait(30)
+
+        first = asyncio.ensure_future(found.run(held))
+        second = asyncio.ensure_future(found.run(held))
+        while not begun.is_set():
+            await asyncio.sleep(0)
         clock.now += LONGEST + 1
         gate.set()
         assert await first
@@ -176,6 +182,55 @@ def test_a_queue_that_stays_long_is_overload_even_if_it_is_never_full() -> None:
         found.append(turns.full())
         clock.now += WINDOW / 3
     assert found == [False, False, False, False, True] or found == [False, False, False, True, True]
+
+
+def test_under_overload_who_waited_long_to_be_read_is_let_in_only_where_nobody_is_under_way() -> None:
+    clock = Clock()
+    turns = Turns("test", clock=clock)
+    turns.took(TAKES)
+    assert not turns.full(10 * WAIT), "not yet overload"
+    turns.pressed, turns._refused = True, clock.now
+    assert not turns.full(10 * WAIT)
+    turns.waiting = 1
+    assert turns.full(10 * WAIT)
+    assert not turns.full(WAIT / 2)
+    clock.now += CALM * 1.1
+    assert not turns.full(10 * WAIT), "overload is over, for nobody else was told to come back"
+
+
+def test_what_the_event_loop_does_between_two_answers_is_part_of_what_one_takes() -> None:
+    async def ask() -> float:
+        clock = Clock()
+        found = Turns("test", most=200, clock=clock)
+
+        def answer(seconds: float) -> None:
+            clock.now += seconds
+
+        async def one() -> None:
+            await found.run_short(answer, 0.001)
+            clock.now += 0.003  # sends it
+
+        await asyncio.gather(*(one() for _ in range(200)))
+        return found._takes
+
+    assert asyncio.run(ask()) == pytest.approx(0.004, rel=0.01)
+
+
+@pytest.mark.parametrize("short", [False, True])
+def test_short_questions_are_answered_without_a_thread_and_in_order_with_the_others(short: bool) -> None:
+    async def ask() -> None:
+        found, order, where = Turns("test"), list[int](), list[int]()
+
+        def answer(number: int) -> None:
+            order.append(number)
+            where.append(threading.get_ident())
+
+        run = [found.run, found.run_short]
+        await asyncio.gather(*(run[number % 2 == short](answer, number) for number in range(6)))
+        assert order == list(range(6))
+        assert [one == threading.get_ident() for one in where] == [number % 2 == short for number in range(6)]
+
+    asyncio.run(ask())
 
 
 def test_who_was_let_in_counts_before_the_turn_is_asked_for() -> None:
