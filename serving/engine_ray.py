@@ -4,10 +4,13 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # read when Ray is imported, here and in every process that it starts
 os.environ.setdefault("RAY_gcs_rpc_server_connect_timeout_s", "60")  # 5 are too few on a busy machine
+if {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) or (Path.home() / ".ray" / "auth_token").exists():
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # else a client that has a cluster's token does not show it
 
 import ray
 from ray.exceptions import RayError, RayTaskError, WorkerCrashedError
@@ -108,6 +111,7 @@ def started(workers: int | None, address: str | None, threads: int) -> Iterator[
     if ray.is_initialized():
         yield
         return
+    quiet["runtime_env"] = {"env_vars": {"POLARS_MAX_THREADS": str(threads)}}  # else a worker takes all processors
     if address is None:
         processors = None if workers is None else workers * threads
         own: dict[str, Any] = {"object_store_memory": OBJECTS, "include_dashboard": False}
