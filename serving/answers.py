@@ -132,11 +132,12 @@ class Answers:
         """What is recommended to a customer as seen from a day."""
         assert customer.vectors is not None
         eligibility = self.customers.eligible(customer, day)
-        allowed = customer.allowed
-        if allowed is None or question.exclude or question.candidates is not None:
+        if question.exclude or question.candidates is not None:
             allowed = recommender.allowed(customer.held, question.exclude, question.candidates, eligibility=eligibility)
-            if not question.exclude and question.candidates is None:
-                customer.allowed = allowed
+        else:
+            if customer.allowed is None:
+                customer.allowed = recommender.allowed(customer.held)
+            allowed = customer.allowed if eligibility is None else customer.allowed & eligibility.mask
         with stage("rank"):
             scores, index = recommender.rank(customer.vectors, allowed, question.k, question.diversity)
         listed = scores[0] > -math.inf

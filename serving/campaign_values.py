@@ -1,6 +1,6 @@
 """What every action of a campaign plan is worth with every customer, of any tables."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -13,10 +13,10 @@ from recsys.bundle.segmentation import PART as SEGMENTS
 from recsys.bundle.segmentation import Segmentation, segmentation_of
 from recsys.bundle.uplift import uplift_of
 from recsys.campaigns.allocation import Part
-from recsys.campaigns.contact_history import history
+from recsys.campaigns.contact_history import History, history
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
-from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, RESTING, RULED, STANDING
+from recsys.campaigns.reasons import CAPPED, CONSENT, NOTHING, RESTING, RULED, STANDING
 from recsys.churn.standing import standing_by_tables
 from recsys.errors import BundleError, ConfigError
 from recsys.features.examples import scoring_examples
@@ -109,7 +109,8 @@ class Valuation:
             part = Part(empty, self._kept(empty), self._kept_group(none), none)
             return Bucket(ids, part, none.astype(np.int8), *self._no_rules(empty))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
-        found = self.valued(tables, ids, rows, self.groups(tables, ids, day), day, self.standing(tables, ids, day))
+        groups, standing = self.groups(tables, ids, day), self.standing(tables, ids, day)
+        found = self.valued(tables, ids, lambda: rows, self.recommender.allowed(rows), groups, day, standing)
         if self.rules is None:
             return found
         contacts = self.rules.contactable(tables, rows, day)
@@ -140,35 +141,37 @@ class Valuation:
         self,
         tables: Mapping[str, pl.DataFrame],
         ids: pl.Series,
-        rows: pl.DataFrame,
+        rows: Callable[[], pl.DataFrame],
+        products: np.ndarray,
         groups: np.ndarray,
         day: date | None,
         standing: np.ndarray,
         vectors: np.ndarray | None = None,
     ) -> Bucket:
-        """Customers whose feature rows, groups, int64 [N], and standing, int8 [N], are known.
+        """Customers of whom is known what they may be recommended, bool [N, P], their groups, int64 [N], and standing,
+        int8 [N].
 
-        Of the tables contacts and consents are read.
-
-        With `vectors` of the part adoption, float32 [N, D], a plan of assumed lifts reads only `customer_id` and
-        `holdings` of the rows.
+        Of the tables contacts and consents are read. `rows` gives their feature rows, which a plan of assumed lifts
+        does not need with `vectors` of the part adoption, float32 [N, D].
         """
         past = history(tables.get("contacts"), ids, self.plan, day)
-        allowed, blocked = self._allowed(tables, rows, ids, day, past.resting, past.left, standing)
+        allowed, blocked = self._allowed(tables, products[:, self.columns], ids, day, past, standing)
         baseline, effect, se = self._effects(rows, vectors)
-        values = self.offers.values(baseline, effect, se, past.pressure, allowed)
-        costs = self._kept(self.offers.costs(baseline, effect))
-        return Bucket(ids, Part(values, costs, self._kept_group(groups), past.left), blocked)
+        costs = self.offers.costs(baseline, effect)
+        values = self.offers.values(effect, se, costs, past.pressure, allowed)
+        return Bucket(ids, Part(values, self._kept(costs), self._kept_group(groups), past.left), blocked)
 
-    def _effects(self, rows: pl.DataFrame, vectors: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _effects(
+        self, rows: Callable[[], pl.DataFrame], vectors: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Chance without contact, what a contact adds, and its standard error, float64 [K, N]."""
         if self.uplift is not None:
-            told = self.uplift.expected(rows, self.offers.table.select("product_id", "channel", "level"))
+            told = self.uplift.expected(rows(), self.offers.table.select("product_id", "channel", "level"))
             baseline, effect, se = (np.ascontiguousarray(one.T, dtype=np.float64) for one in told)
             return baseline, effect, se
         assert self.adoption is not None
-        index = np.broadcast_to(self.columns, (rows.height, len(self.columns))).copy()
-        vectors = self.adoption.vectors_from_rows(rows) if vectors is None else vectors
+        vectors = self.adoption.vectors_from_rows(rows()) if vectors is None else vectors
+        index = np.repeat(self.columns[None], len(vectors), axis=0)
         chance = self.adoption.probabilities(vectors, index)[:, :, self.horizon]
         return self.offers.assumed_effect(np.asarray(chance.T, dtype=np.float64))
 
@@ -181,32 +184,27 @@ class Valuation:
     def _allowed(
         self,
         tables: Mapping[str, pl.DataFrame],
-        rows: pl.DataFrame,
+        product: np.ndarray,
         ids: pl.Series,
         day: date | None,
-        resting: np.ndarray,
-        left: np.ndarray,
+        past: History,
         standing: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """bool [K, N], and why nothing is allowed."""
+        """bool [K, N] of the plan's products, bool [N, P], and why nothing is allowed."""
         plan = self.plan
         asked = [channel.channel if channel.consent else None for channel in plan.channels]
         may = np.ones((len(ids), len(asked)), dtype=bool)
         if "consents" in tables:
             may = consented(tables["consents"], ids, plan.purpose, asked, day)
-        product = self.recommender.allowed(rows)[:, self.columns]
-        awake = may & ~resting
-        found = awake[:, self.offers.index[:, 1]] & product[:, self.offers.index[:, 0]] & (left > 0)[:, None]
-        found &= (standing == 0)[:, None]
-        blocked = np.select(
-            [
-                *(standing == gone for gone in (LEFT, LATER)),
-                *(~may.any(axis=1), ~awake.any(axis=1), left <= 0, ~found.any(axis=1)),
-            ],
-            [LEFT, LATER, CONSENT, RESTING, CAPPED, NOTHING],
-            0,
-        )
-        return found.T, blocked.astype(np.int8)
+        awake = may & ~past.resting
+        some = ((past.left > 0) & (standing == 0))[:, None]
+        found = awake[:, self.offers.index[:, 1]] & product[:, self.offers.index[:, 0]] & some
+        blocked = np.where(found.any(axis=1), np.int8(0), np.int8(NOTHING))
+        for why, holds in ((CAPPED, past.left > 0), (RESTING, awake.any(axis=1)), (CONSENT, may.any(axis=1))):
+            blocked[~holds] = why
+        gone = standing > 0  # LEFT or LATER, which say more than all else
+        blocked[gone] = standing[gone]
+        return found.T, blocked
 
     def groups(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
         """int64 [N]: the place of each customer's group among the budgets of segments, -1 for none."""

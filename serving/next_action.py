@@ -209,12 +209,15 @@ class NextAction:
                 group = np.array([names.index(own) if (own := seen.facts.segment.id) in names else -1])
             else:
                 group = self.valuation.groups(tables, ids, day)
-            rows = seen.held if self.valuation.uplift is None else seen.rows
+            if seen.allowed is None:
+                seen.allowed = self.valuation.recommender.allowed(seen.held)
             if self.valuation.rule is None:
                 standing = self.valuation.standing(tables, ids, day)
             else:
                 standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
-            found = self.valuation.valued(tables, ids, rows, group, day, standing, seen.adoption)
+            found = self.valuation.valued(
+                tables, ids, lambda: seen.rows, seen.allowed, group, day, standing, seen.adoption
+            )
             if (rules := self.valuation.rules) is not None:
                 reached = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
                 found = self.valuation.ruled(found, reached, None)

@@ -30,7 +30,7 @@ class Seen:
     eligibility: Eligibility | None = None
     """What rules leave of the products, once that was asked."""
     allowed: np.ndarray | None = None
-    """bool [1, P]: what may be recommended where a question names no products, once that was asked."""
+    """bool [1, P]: what may be recommended before rules and where a question names no products, once that was asked."""
     valued: tuple[str, Any] | None = None
     """What the actions of a campaign plan are worth, beside the version of its prices, once that was asked."""
     decided: tuple[str, Eligibility | None, dict[str, Any]] | None = None

@@ -41,6 +41,8 @@ def history(contacts: pl.DataFrame | None, ids: pl.Series, plan: CampaignPlan, a
     table = arrays(contacts, {**wanted, "contacted": pl.Boolean()})
     day = (as_of - date(1970, 1, 1)).days * DAY
     made = (table["customer_id"] >= 0) & (table["contacted"] == 1) & (table["at"] != NEVER) & (table["at"] < day)
+    if not made.any():
+        return found
     channel, at = table["channel"][made], table["at"][made]
     age = (day - at) // SECOND / 86400
     unknown = (1.0, 1.0)  # of a channel that is not the plan's, OTHER or MISSING, the last two places
@@ -48,8 +50,9 @@ def history(contacts: pl.DataFrame | None, ids: pl.Series, plan: CampaignPlan, a
     row = np.argsort(customers.places(ids))[table["customer_id"][made]]
     order = np.lexsort((weight, at))  # sums of floats depend on their order, and tables are in any
     np.add.at(found.pressure, row[order], (weight * 2.0 ** (-age / plan.fatigue.half_life_days))[order])
-    for c, one in enumerate(plan.channels):
-        found.resting[row[(channel == c) & (age <= one.cooling_off_days)], c] = one.cooling_off_days > 0
+    cooling = np.array([*(one.cooling_off_days or -1 for one in plan.channels), -1, -1])[channel]
+    rests = age <= cooling
+    found.resting[row[rests], channel[rests]] = True
     if plan.caps.in_window is not None:
         lately = np.bincount(row[age <= plan.caps.window_days], minlength=count)
         np.minimum(found.left, np.maximum(plan.caps.in_window - lately, 0), out=found.left)

@@ -46,7 +46,9 @@ def draw(ids: pl.Series, planned: np.ndarray, allowed: np.ndarray, holdout: floa
 def uniforms(ids: pl.Series, seed: int) -> np.ndarray:
     """float64 [3, N] from 0 to below 1, by hashes of seed and id: holding out, exploring, which action."""
     words = ids.to_list()
-    return np.stack([_uniform([f"campaign-{what}:{seed}:{one}" for one in words]) for what in DRAWN])
+    return _uniform([f"campaign-{what}:{seed}:{one}" for what in DRAWN for one in words]).reshape(
+        len(DRAWN), len(words)
+    )
 
 
 def decided(drawn: np.ndarray, planned: np.ndarray, allowed: np.ndarray, holdout: float, explore: float) -> Draw:

@@ -55,32 +55,45 @@ class Offers:
 
     def assumed_effect(self, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Chance without contact, effect and standard error, float64 [K, N], of the plan's lifts on chances [P, N]."""
-        plan = self.plan
+        lift, error, factor = self._lifts
         baseline = chance[self.index[:, 0]].astype(np.float64)
-        factor = np.array([plan.levels[v].factor for v in self.index[:, 2]])[:, None]
-        lifts = [plan.channels[c].lift for c in self.index[:, 1]]
-        lift = np.array([one.value if one else 0.0 for one in lifts])[:, None]
-        error = np.array([one.se if one else 0.0 for one in lifts])[:, None]
-        effect = np.clip(baseline * lift * factor, -baseline, 1 - baseline)
+        effect = np.minimum(np.maximum(baseline * lift * factor, -baseline), 1 - baseline)
         return baseline, effect, baseline * error * factor
+
+    @cached_property
+    def _lifts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Assumed lift, its standard error and the factor of the level, float64 [K, 1]."""
+        lifts = [self.plan.channels[c].lift for c in self.index[:, 1]]
+        lift = [one.value if one else 0.0 for one in lifts]
+        error = [one.se if one else 0.0 for one in lifts]
+        factor = [self.plan.levels[v].factor for v in self.index[:, 2]]
+        return np.array(lift)[:, None], np.array(error)[:, None], np.array(factor)[:, None]
+
+    @cached_property
+    def _weight(self) -> np.ndarray:
+        """float64 [K, 1]: what the pressure of a contact costs, times the pressure of those before."""
+        plan = self.plan
+        return np.array([plan.channels[c].pressure for c in self.index[:, 1]])[:, None] * plan.fatigue.cost
+
+    @cached_property
+    def _fixed(self) -> np.ndarray:
+        """float64 [K, 1]: a contact and its level."""
+        return self.table["cost"].to_numpy()[:, None]
 
     def costs(self, baseline: np.ndarray, effect: np.ndarray) -> np.ndarray:
         """float32 [K, N]: a contact, its level, and the reward of all who are expected to convert."""
-        chance = np.clip(baseline + effect, 0, 1)
-        fixed = self.table["cost"].to_numpy()[:, None]
-        return np.asarray(fixed + self.reward[:, None] * chance, dtype=np.float32)
+        chance = np.minimum(np.maximum(baseline + effect, 0), 1)
+        return np.asarray(self._fixed + self.reward[:, None] * chance, dtype=np.float32)
 
     def values(
-        self, baseline: np.ndarray, effect: np.ndarray, se: np.ndarray, pressure: np.ndarray, allowed: np.ndarray
+        self, effect: np.ndarray, se: np.ndarray, costs: np.ndarray, pressure: np.ndarray, allowed: np.ndarray
     ) -> np.ndarray:
         """float32 [K, N]: expected gain in minor units, -inf where not allowed.
 
         margin × (effect - caution × se) - costs - fatigue × pressure of the channel × contact pressure [N].
         """
-        plan = self.plan
-        weight = np.array([plan.channels[c].pressure for c in self.index[:, 1]]) * plan.fatigue.cost
-        gain = self.margin[:, None] * (effect - plan.caution * se) - self.costs(baseline, effect)
-        gain -= weight[:, None] * pressure
+        gain = self.margin[:, None] * (effect - self.plan.caution * se) - costs
+        gain -= self._weight * pressure
         return np.where(allowed, gain, -np.inf).astype(np.float32)
 
     @property

@@ -29,7 +29,7 @@ class Charged:
 def charged(part: Part, prices: Prices, action: np.ndarray) -> Charged:
     """Gain and price of an action of each customer, int64 [n]."""
     place = np.arange(len(part))
-    row = np.zeros(len(part), dtype=np.intp) if part.group is None else price_row(part.group, len(prices.contact))
+    row = _price_row(part, prices)
     paid = prices.contact[row, action]
     if part.costs is not None:
         paid = paid + prices.money[row, action] * part.costs[action, place]
@@ -38,13 +38,16 @@ def charged(part: Part, prices: Prices, action: np.ndarray) -> Charged:
 
 def best_single(part: Part, prices: Prices) -> np.ndarray:
     """int64 [n]: the action that is worth most at the prices, whether or not that is more than nothing."""
-    worth = np.full(len(part), -np.inf)
-    best = np.zeros(len(part), dtype=np.int64)
-    for k in range(len(part.values)):
-        at = charged(part, prices, np.full(len(part), k))
-        better = at.gain - at.price > worth
-        worth[better], best[better] = (at.gain - at.price)[better], k
-    return best
+    row = _price_row(part, prices)
+    paid = prices.contact[row].T
+    if part.costs is not None:
+        paid = paid + prices.money[row].T * part.costs
+    return np.asarray((part.values - paid).argmax(axis=0))
+
+
+def _price_row(part: Part, prices: Prices) -> np.ndarray:
+    """intp [n]: the row of prices of each customer."""
+    return np.zeros(len(part), dtype=np.intp) if part.group is None else price_row(part.group, len(prices.contact))
 
 
 class Words:

@@ -27,19 +27,20 @@ def consented(
     if as_of is not None:
         about &= (at != NEVER) & (at < (as_of - date(1970, 1, 1)).days * DAY)
     every = table["channel"] == MISSING if "channel" in consents.columns else np.ones(len(at), dtype=bool)
-    found = np.ones((len(customers), len(channels)), dtype=bool)
-    for place, channel in enumerate(channels):
-        if channel is not None:
-            these = about & (every | (table["channel"] == names.words.index(channel)))
-            found[:, place] = _granted(customer[these], at[these], table["granted"][these] == 1, len(customers))
+    asked = np.array([names.words.index(name) if name is not None else MISSING for name in channels])
+    found = np.zeros((len(customers), len(channels)), dtype=bool)
+    order = np.flatnonzero(about)
+    if len(customers) > 1:
+        order = order[np.argsort(customer[order], kind="stable")]
+    if len(order):
+        customer, granted = customer[order], (table["granted"] == 1)[order][:, None]
+        these = every[order][:, None] | (table["channel"][order][:, None] == asked)
+        said = np.where(these, at[order][:, None], NEVER)
+        begins = np.ones(len(order), dtype=bool)
+        np.not_equal(customer[1:], customer[:-1], out=begins[1:])
+        first = np.flatnonzero(begins)
+        newest = these & (said == np.maximum.reduceat(said, first)[np.cumsum(begins) - 1])
+        yes, no = (np.logical_or.reduceat(newest & answer, first) for answer in (granted, ~granted))
+        found[customer[first]] = yes & ~no
+    found[:, asked == MISSING] = True
     return found[customers.places(ids)]
-
-
-def _granted(customer: np.ndarray, at: np.ndarray, granted: np.ndarray, count: int) -> np.ndarray:
-    """bool [count]: whether all that a customer said last was a yes."""
-    last = np.full(count, NEVER)
-    np.maximum.at(last, customer, at)
-    newest = at == last[customer]
-    found: np.ndarray = np.bincount(customer[newest], minlength=count) > 0
-    found[customer[newest & ~granted]] = False
-    return found

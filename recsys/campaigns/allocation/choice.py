@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.campaigns.allocation.matching import FLOAT32_BITS, best_sets, sides_of
+from recsys.campaigns.allocation.matching import FLOAT32_BITS, best_of_few, best_sets, sides_of
 from recsys.campaigns.allocation.problem import Actions, Part, Prices, price_row
 
 NONE = -1
 """No action."""
 CHUNK = 16384
 """Customers at a time: what is worked on stays in the processor's cache."""
+FEW = 32
+"""Customers whose actions are all looked at in one call, which for more would not stay there."""
 
 
 def choose(part: Part, actions: Actions, prices: Prices, most: int = 1) -> np.ndarray:
@@ -57,6 +59,8 @@ def best_actions(part: Part, rows: slice, actions: Actions, prices: Prices, most
         dtype = np.float64
     worths = _Worths(part, rows, prices, dtype)
     left = np.full(worths.count, most) if part.most is None else np.asarray(part.most[rows])
+    if worths.count <= FEW:
+        return Best(*best_of_few(worths.all(), sides, left, most))
     return Best(*best_sets(worths.of, sides, left, most, dtype))
 
 
@@ -94,9 +98,27 @@ class _Worths:
         charged: np.ndarray = column[self.group]
         return charged
 
+    def all(self) -> np.ndarray:
+        """[K, n]: those of every action, each as `of` has it."""
+        worth: np.ndarray = self.values.astype(self.dtype)
+        worth -= self._charges(self.prices.contact)
+        if self.costs is not None:
+            worth -= self.costs.astype(self.dtype) * self._charges(self.prices.money)
+        return worth
+
+    def _charges(self, table: np.ndarray) -> np.ndarray:
+        """[K, 1] or [K, n]."""
+        columns: np.ndarray = table.T.astype(self.dtype)
+        return columns[:, :1] if self.group is None else columns[:, self.group]
+
     def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The best of so many actions: codes (0 for nothing worth more than 0), and its worth."""
-        best: np.ndarray = np.zeros(self.count, self.dtype)
+        if self.count <= FEW:
+            worth = self.all()
+            first = worth.argmax(axis=0)
+            best = np.maximum(worth[first, np.arange(self.count)], 0)
+            return ((first + 1) * (best > 0)).astype(np.uint16), best
+        best = np.zeros(self.count, self.dtype)
         code = np.zeros(self.count, np.uint16)
         for action in range(count):
             worth = self.of(action)

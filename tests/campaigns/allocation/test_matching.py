@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.campaigns.allocation import Actions
-from recsys.campaigns.allocation.matching import best_sets, sides_of
+from recsys.campaigns.allocation.matching import best_of_few, best_sets, sides_of
 from recsys.errors import ConfigError
 from tests.campaigns.allocation.instances import every_set
 
@@ -21,7 +21,11 @@ def test_a_set_is_the_best_of_all(shape: tuple[int, int, int, int], dtype: type)
     worth = (product[actions.product] * random.uniform(0.5, 1, (len(actions), 40)) - 0.8).astype(dtype)
     worth[random.random(worth.shape) < 0.2] = -np.inf
     left = random.integers(0, most + 1, 40)
-    codes, total = best_sets(lambda k: worth[k], sides_of(actions.channel, actions.product), left, most, dtype)
+    sides = sides_of(actions.channel, actions.product)
+    codes, total = best_sets(lambda k: worth[k], sides, left, most, dtype)
+    few = best_of_few(worth, sides, left, most)
+    assert (few[0] == codes).all()
+    assert few[1].tobytes() == total.tobytes()
     sets = every_set(actions, most)
     for i in range(40):
         best = max(sum(float(worth[k, i]) for k in s) for s in sets if len(s) <= left[i])
@@ -39,6 +43,7 @@ def test_contacts_come_most_valuable_first_and_the_first_of_equals_is_taken() ->
     sides = sides_of(actions.channel, actions.product)
     codes, _ = best_sets(lambda k: worth[k], sides, np.array([3]), 3, np.float64)
     assert codes[:, 0].tolist() == [2, 3, 1]
+    assert best_of_few(worth, sides, np.array([3]), 3)[0].tolist() == codes.tolist()
 
 
 def test_more_contacts_than_can_be_looked_through_are_refused() -> None:
