@@ -31,6 +31,15 @@ def measure(
     costs: Annotated[
         Path | None, typer.Option("--costs", metavar="FILE", help="YAML: fixed, per_contact, per_conversion, reward …")
     ] = None,
+    winsorise: Annotated[
+        float | None,
+        typer.Option(
+            "--winsorise",
+            metavar="Q",
+            help="Tell the return also with margins bounded at this quantile of those above 0, such as 0.99; fix it "
+            "before the campaign.",
+        ),
+    ] = None,
     covariate: Annotated[
         str | None,
         typer.Option(
@@ -112,11 +121,13 @@ def measure(
     ledger = validate(CostLedger, read_yaml(costs), str(costs)) if costs else None
     if campaign and randomised:
         raise ConfigError("--campaign: with --randomised the arm is an attribute of customers, not of a campaign")
+    if winsorise is not None and not 0.5 <= winsorise < 1:
+        raise ConfigError(f"--winsorise: {winsorise:g} is no quantile from 0.5 to below 1, such as 0.99")
     asked = Asked(
         campaigns=tuple(campaign or ()), outcome=outcome, days=window, covariate=covariate, randomised=randomised,
         value=value, shares=tuple(_share(text) for text in share or ()), by=tuple(by or ()), segments=segments,
         planned_as=tuple(_planned(text) for text in forecast or ()),
-        watching=watching, planned=planned, seed=seed, memory=parse_memory(memory),
+        winsorise=winsorise, watching=watching, planned=planned, seed=seed, memory=parse_memory(memory),
     )  # fmt: skip
     opened = Lake.open(lake, version)
     with progress_bar("Campaigns") as progress:
@@ -128,6 +139,8 @@ def measure(
         print(f"{one['campaign']}: {one['verdict']}")
         if one["roi"]:
             print(f"  {one['money']}")
+            if "winsorised" in one["roi"]:
+                print(f"  {one['money_winsorised']}")
         for warning in one["warnings"]:
             print(f"  warning: {warning}")
     if content["forecast"]:

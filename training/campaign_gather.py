@@ -49,6 +49,8 @@ class Asked:
     """What segments assign wrote."""
     planned_as: tuple[tuple[str, str], ...] = ()
     """Attribute and value of a planned campaign, whose return is to be foretold."""
+    winsorise: float | None = None
+    """The quantile at which margins are bounded in figures beside the others."""
     watching: bool = False
     """Whether somebody looks before the end, or more than once."""
     planned: int = 5_000

@@ -12,7 +12,15 @@ from recsys.campaigns.effects import Found, effects_of, segment_effects
 from recsys.campaigns.forecast import forecast
 from recsys.campaigns.kpis import KPIS, breakdown, kpi_rows
 from recsys.campaigns.ledger import CostLedger, Costs, with_costs
-from recsys.campaigns.verdict import NEXT_TIME, called, forecast_sentence, money_sentence, overview, sentence
+from recsys.campaigns.verdict import (
+    NEXT_TIME,
+    called,
+    forecast_sentence,
+    money_sentence,
+    overview,
+    sentence,
+    winsorised_sentence,
+)
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from recsys.pages.page import write_page
@@ -106,8 +114,7 @@ def _told(
     shown = found or Found("unknown", refused, None, None, ())
     amounts = campaign.rows is not None and not campaign.rows.shares
     worked = [called(arm, looked, len(shown.arms)) for arm in shown.arms]
-    returned, why, more = earned(campaign, found, priced, costs, has_ledger, asked.seed)
-    roi = returned.told() if returned else None
+    roi, why, more = earned(campaign, found, priced, costs, has_ledger, asked.seed, asked.winsorise)
     return {
         "campaign": campaign.name,
         "status": status,
@@ -127,6 +134,7 @@ def _told(
         "roi": roi,
         "roi_refused": why,
         "money": money_sentence(roi, why),
+        "money_winsorised": winsorised_sentence(roi),
         "warnings": warnings + more,
     }
 

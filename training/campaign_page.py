@@ -129,6 +129,15 @@ def _money(campaigns: Sequence[Row], cash: Money, unit: str) -> str:
     heads = ("Campaign", f"Cost{unit}", "Incremental margin", "Net", "Incremental ROI", "Cost per extra conversion",
              "Attributed ROI")  # fmt: skip
     body = table(heads, rows, (1, 2, 3, 4, 5, 6))
+    bounded = [
+        f"<li>{escape(one['campaign'])}: {escape(said)}</li>" for one in told if (said := one["money_winsorised"])
+    ]
+    if bounded:
+        body += (
+            "<p>A few customers who bring very much can decide a return. So it is told again with no customer counting "
+            "for more than a bound that was fixed as a quantile before the campaign; where the two differ in sign, the "
+            f"large sales decide.</p><ul>{''.join(bounded)}</ul>"
+        )
     without = [one for one in campaigns if not one["roi"]]
     if without:
         items = "".join(f"<li>{escape(one['campaign'])}: {escape(one['roi_refused'])}</li>" for one in without)

@@ -1,6 +1,7 @@
 """What one campaign earned, from its rows, costs and margins; or why that cannot be told."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,10 +15,37 @@ from recsys.drivers.randomised import Trial
 from training.campaign_rows import Campaign
 
 
+@dataclass(frozen=True)
+class Winsorised:
+    """The same returns where no customer counts with more than a bound, so that a few large sales do not decide."""
+
+    quantile: float
+    """Of the margins above 0 in all arms together, fixed before the campaign."""
+    bound: float
+    """Minor units."""
+    bounded: int
+    """Customers who brought more."""
+    returns: Returns
+
+    def told(self) -> dict[str, Any]:
+        """For JSON."""
+        about = {"quantile": self.quantile, "bound": self.bound, "bounded": self.bounded}
+        return about | {name: self.returns.told()[name] for name in ("margin", "net", "roi", "roi_bootstrap")}
+
+
 def earned(
-    campaign: Campaign, found: Found | None, priced: pl.DataFrame, costs: Costs, has_ledger: bool, seed: int
-) -> tuple[Returns | None, str, list[str]]:
-    """Returns of all treated arms together, or why there are none, and warnings."""
+    campaign: Campaign,
+    found: Found | None,
+    priced: pl.DataFrame,
+    costs: Costs,
+    has_ledger: bool,
+    seed: int,
+    quantile: float | None = None,
+) -> tuple[dict[str, Any] | None, str, list[str]]:
+    """For JSON the returns of all treated arms together, or why there are none, and warnings.
+
+    With a `quantile` the same with winsorised margins beside them, as `winsorised`.
+    """
     if campaign.rows is None or found is None or found.refused:
         return None, "the effect is not known", []
     money = priced.filter(pl.Series(campaign.usable))
@@ -37,7 +65,12 @@ def earned(
         return None, "nothing was paid for it, so there is no return on it", notes
     if not rows.shares:
         notes.append("the outcome is an amount: incremental conversions are of that amount")
-    return returns(_money(rows, found, margin, cost, costs.fixed), seed=seed), "", notes
+    told = returns(_money(rows, found, margin, cost, costs.fixed), seed=seed).told()
+    if quantile is not None and (margin > 0).any():
+        bound = float(np.quantile(margin[margin > 0], quantile))
+        less = returns(_money(rows, found, np.minimum(margin, bound), cost, costs.fixed), seed=seed)
+        told["winsorised"] = Winsorised(quantile, bound, int((margin > bound).sum()), less).told()
+    return told, "", notes
 
 
 def _money(rows: Rows, found: Found, margin: np.ndarray, cost: np.ndarray, fixed: float) -> Money:

@@ -75,6 +75,15 @@ def money_sentence(roi: dict[str, Any] | None, refused: str) -> str:
     return f"Whether it paid cannot be told: {figures}."
 
 
+def winsorised_sentence(roi: dict[str, Any] | None) -> str:
+    """The same where no customer counts with more than a bound, or nothing where that was not asked."""
+    if roi is None or "winsorised" not in roi:
+        return ""
+    found = roi["winsorised"]
+    counted = f"{found['bounded']:,} customer{'s' * (found['bounded'] != 1)} with more count as the bound"
+    return f"With margins bounded at their {found['quantile']:.4g} quantile ({counted}): {money_sentence(found, '')}"
+
+
 def forecast_sentence(found: Forecast, planned: Mapping[str, str]) -> str:
     """What to expect of a planned campaign, or that it cannot be foretold."""
     named = ", ".join(f"{name} {value}" for name, value in planned.items())

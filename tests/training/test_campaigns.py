@@ -152,6 +152,25 @@ def test_a_randomised_campaign_that_worked(told: dict[str, dict[str, Any]]) -> N
     assert one["money"].startswith("It paid") and one["roi"]["cost"]["value"] > 1_000
 
 
+def test_a_few_large_sales_are_bounded_beside_the_return_as_it_is(tmp_path: Path) -> None:
+    tables = planted()
+    contacts = tables["contacts"].filter(pl.col("campaign_id") == "works")
+    whale = pl.col("converted") & (pl.col("converted").cum_sum() <= 3)
+    tables["contacts"] = contacts.with_columns(revenue=pl.when(whale).then(400_000).otherwise(pl.col("revenue")))
+    with LakeWriter(tmp_path / "lake", buckets=2, attributes=ATTRIBUTES) as writer:
+        for name, frame in tables.items():
+            writer.append(name, frame)
+    lake = Lake.open(tmp_path / "lake")
+    ledger = CostLedger(fixed=1_000, campaigns={})
+    (one,) = measure(lake, Asked(campaigns=("works",), winsorise=0.9), ledger, quiet)["campaigns"]
+    roi, less = one["roi"], one["roi"]["winsorised"]
+    assert less["quantile"] == 0.9 and less["bounded"] == 3 and less["bound"] == 400
+    assert roi["roi"]["high"] - roi["roi"]["low"] > 5 * (less["roi"]["high"] - less["roi"]["low"])
+    assert "(3 customers with more count as the bound)" in one["money_winsorised"]
+    (plain,) = measure(lake, Asked(campaigns=("works",)), ledger, quiet)["campaigns"]
+    assert plain["roi"]["roi"] == roi["roi"] and "winsorised" not in plain["roi"] and not plain["money_winsorised"]
+
+
 def test_a_targeted_campaign_is_weighed(told: dict[str, dict[str, Any]]) -> None:
     one = told["targeted"]
     arm = one["arms"][0]
