@@ -21,46 +21,63 @@ class OneAtATime:
     def __init__(self, name: str) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._calls: deque[tuple[Callable[[], Any], bool, asyncio.Future[Any]]] = deque()
-        self._busy = False
-        """A call is being made, or the next round of the loop will begin one."""
+        self._beside = 0
+        """Calls that the thread has and has not ended."""
+        self._here = False
+        """The next round of the loop will make a call."""
 
     def run(self, call: Callable[[], T], short: bool) -> asyncio.Future[T]:
         """What `call` returns or raises, in its turn; one that is cancelled before is left out."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self._calls.append((call, short, answer))
-        if not self._busy:
-            self._busy = True
-            loop.call_soon(self._next, loop)
+        self._next(loop)
         return answer
 
     def _next(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Begin the first call that waits."""
-        while self._calls:
-            call, short, answer = self._calls.popleft()
+        """Give the thread the long calls that are next; if there are none and it is idle, a short one is made here."""
+        while self._calls and not self._calls[0][1]:
+            call, _, answer = self._calls.popleft()
             if answer.cancelled():
                 continue
-            if short:
-                self._ended(loop, answer, _made(call))
-            else:
-                turn = self._pool.submit(call)
-                turn.add_done_callback(partial(self._ended_beside, loop, answer))
-            return
-        self._busy = False
+            self._beside += 1
+            turn = self._pool.submit(call)
+            turn.add_done_callback(partial(self._ended_beside, loop, answer))
+            answer.add_done_callback(partial(_left_out, turn))
+        if self._calls and not self._beside and not self._here:
+            self._here = True
+            loop.call_soon(self._make, loop)
+
+    def _make(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Make the short call that is next, and no other before its answer is sent."""
+        self._here = False
+        call, _, answer = self._calls.popleft()
+        if not answer.cancelled():
+            _tell(answer, _made(call))
+        self._next(loop)
 
     def _ended_beside(self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any], turn: Future[Any]) -> None:
         """Tell the loop, from the thread."""
         loop.call_soon_threadsafe(self._ended, loop, answer, turn)
 
     def _ended(self, loop: asyncio.AbstractEventLoop, answer: asyncio.Future[Any], turn: Future[Any]) -> None:
-        """Give the answer to who waits for it; the next call begins after they have sent it."""
+        self._beside -= 1
         if not answer.cancelled():
-            error = turn.exception()
-            if error is None:
-                answer.set_result(turn.result())
-            else:
-                answer.set_exception(error)
-        loop.call_soon(self._next, loop)
+            _tell(answer, turn)
+        self._next(loop)
+
+
+def _left_out(turn: Future[Any], answer: asyncio.Future[Any]) -> None:
+    """Whose answer is no longer waited for has no turn, unless it has begun."""
+    turn.cancel()
+
+
+def _tell(answer: asyncio.Future[Any], turn: Future[Any]) -> None:
+    error = turn.exception()
+    if error is None:
+        answer.set_result(turn.result())
+    else:
+        answer.set_exception(error)
 
 
 def _made(call: Callable[[], T]) -> Future[T]:

@@ -27,6 +27,16 @@ def test_answers_come_back_and_errors_are_raised(short: bool) -> None:
     run(check)
 
 
+def test_the_thread_goes_from_one_long_call_to_the_next_while_the_loop_is_busy() -> None:
+    async def check(calls: OneAtATime) -> None:
+        made = threading.Event()
+        first, second = calls.run(lambda: None, short=False), calls.run(made.set, short=False)
+        assert made.wait(30), "and this stands in the loop's way"
+        await asyncio.gather(first, second)
+
+    run(check)
+
+
 def test_a_short_call_waits_for_the_long_one_before_it_and_never_runs_beside_it() -> None:
     async def check(calls: OneAtATime) -> None:
         running, most = 0, 0
@@ -72,6 +82,7 @@ def test_who_no_longer_waits_is_left_out(short: bool) -> None:
         await asyncio.sleep(0.01)
         first.cancel()
         second.cancel()
+        await asyncio.sleep(0)
         gate.set()
         await third
         assert made == [3]
