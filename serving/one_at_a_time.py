@@ -1,8 +1,8 @@
 """Calls that are made one at a time and in order: short ones by the event loop itself, the others on a thread.
 
 Two threads that both run Python take turns at its lock, and whoever waits for it waits up to 5 ms each time; the loop
-gives it up at every read and write. A call of less than a millisecond is over before another thread would have begun,
-and the loop that makes it knows to the round what it owes to whom. A long call would keep everybody from being read.
+gives it up at every read and write. So a call of a millisecond costs a fifth less processor time where the loop makes
+it, and callers who are turned away meanwhile do not draw it out. A long call would keep everybody from being read.
 """
 
 import asyncio
