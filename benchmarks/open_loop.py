@@ -62,7 +62,10 @@ class _Callers:
 
     def ask(self, wire: bytes, due: float) -> Answer | None:
         """Send a request over a free connection, else over a new one; an answer only if that failed."""
-        caller = self._free.pop() if self._free else self._opened()
+        try:
+            caller = self._free.pop() if self._free else self._opened()
+        except OSError as error:  # as many connections are open as the system allows
+            return Answer(due, self.now() - due, 0, type(error).__name__.encode(), 0.0)
         caller.due = due
         self.waiting += 1
         try:

@@ -2,16 +2,21 @@
 
 In each round asyncio reads every connection that has something to read. Behind hundreds of callers who are told to
 come back, those who were let in would wait for their answers, and nobody would know how long the last of them had
-waited before they were read. So a round reads a few, and the loop knows since when it has been behind.
+waited before they were read. So a round reads a few, and the loop knows since when it has been behind. Of new callers
+it takes fewer yet: each costs several refusals, and who is not answered comes anew, so that after a stall of seconds
+under overload a worker would do nothing any more but open connections.
 """
 
 import asyncio
 import selectors
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 MOST = 32
 """Connections that are read in one round."""
+NEW = 4
+"""Connections that are taken in one round; the others wait where the kernel keeps them."""
 
 Ready = list[tuple[selectors.SelectorKey, int]]
 
@@ -46,6 +51,19 @@ class Loop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self.rounds = Rounds()
         super().__init__(self.rounds)
+
+    def _accept_connection(
+        self,
+        protocol_factory: Any,
+        sock: Any,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = NEW,
+        *more: Any,
+    ) -> None:
+        """As asyncio does, which takes as many at once as the kernel keeps: there is no public way to take fewer."""
+        accept: Any = super()._accept_connection  # type: ignore[misc]
+        accept(protocol_factory, sock, sslcontext, server, min(backlog, NEW), *more)
 
 
 def loop_factory(use_subprocess: bool = False) -> type[Loop]:
