@@ -41,7 +41,9 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=500, help="customers that are asked about in turn")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--connections", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=3, help="of recommend: each asks the empty endpoint, then ours")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="of recommend, asking the empty endpoint, then ours; of overload"
+    )
     parser.add_argument("--seconds", type=float, default=20, help="of one round, and of one phase of overload")
     parser.add_argument("--swaps", type=int, default=50)
     parser.add_argument("--requests", type=int, default=20_000, help="at least so many while bundles are swapped")
