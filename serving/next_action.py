@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -81,7 +81,7 @@ class NextAction:
         workers: int = 1,
         consents: bool = True,
         rules: RulesInForce | None = None,
-    ) -> "NextAction":
+    ) -> Self:
         """The prices at `path`, with what `recsys campaign plan` left beside them: the plan, and the lake's currency.
 
         Raises DataError for files that are not those of a plan, ConfigError where they do not fit the bundle.

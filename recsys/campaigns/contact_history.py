@@ -47,7 +47,9 @@ def history(contacts: pl.DataFrame | None, ids: pl.Series, plan: CampaignPlan, a
     age = (day - at) // SECOND / 86400
     unknown = (1.0, 1.0)  # of a channel that is not the plan's, OTHER or MISSING, the last two places
     weight = np.array([*(one.pressure for one in plan.channels), *unknown])[channel]
-    row = np.argsort(customers.places(ids))[table["customer_id"][made]]
+    row = table["customer_id"][made]
+    if count > 1:
+        row = np.argsort(customers.places(ids))[row]
     order = np.lexsort((weight, at))  # sums of floats depend on their order, and tables are in any
     np.add.at(found.pressure, row[order], (weight * 2.0 ** (-age / plan.fatigue.half_life_days))[order])
     cooling = np.array([*(one.cooling_off_days or -1 for one in plan.channels), -1, -1])[channel]

@@ -73,7 +73,8 @@ def propensity(
     count = allowed.sum(axis=0)
     share = np.where(count > 0, explore, 0.0)
     size = (chosen >= 0).sum(axis=0)
-    as_planned = (np.sort(chosen, axis=0) == np.sort(planned, axis=0)).all(axis=0)
+    same = (chosen == planned).all(axis=0)
+    as_planned = same if same.all() else (np.sort(chosen, axis=0) == np.sort(planned, axis=0)).all(axis=0)
     first = np.maximum(chosen.max(axis=0), 0)
     single = (size == 1) & allowed[first, np.arange(len(count))]
     found = (1 - holdout) * (1 - share) * as_planned

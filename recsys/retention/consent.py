@@ -1,6 +1,6 @@
 """Who may be contacted, through which channel, as the table of consents stands on a day."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import numpy as np
@@ -8,6 +8,9 @@ import polars as pl
 
 from recsys.features.view import AT, DAY, NEVER, Column, arrays
 from recsys.features.vocabulary import MISSING, Vocabulary, vocabulary
+
+FEW = 100
+"""Rows that are gone through one by one."""
 
 
 def consented(
@@ -22,19 +25,47 @@ def consented(
     customers, names = Vocabulary.of(ids), vocabulary(tuple(sorted({name for name in channels if name is not None})))
     wanted: dict[str, Column] = {"customer_id": customers, "purpose": vocabulary((purpose,)), "channel": names}
     table = arrays(consents, {**wanted, "granted": pl.Boolean(), "at": AT})
+    if "channel" not in consents.columns:
+        table["channel"] = np.full(consents.height, MISSING)
+    day = None if as_of is None else (as_of - date(1970, 1, 1)).days * DAY
+    asked = [names.words.index(name) if name is not None else MISSING for name in channels]
+    said = _of_few if consents.height <= FEW else _of_many
+    found = said(table, len(customers), asked, day)
+    found[:, [place == MISSING for place in asked]] = True
+    return found[customers.places(ids)]
+
+
+def _of_few(table: Mapping[str, np.ndarray], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
+    """bool [count, K] by `arrays` of the consents [M] before a day, microseconds: row by row, for a call of NumPy costs
+    more than a row."""
+    last: dict[tuple[int, int], tuple[int, bool]] = {}
+    names = ("customer_id", "purpose", "channel", "granted", "at")
+    for customer, purpose, channel, granted, at in zip(*(table[name].tolist() for name in names), strict=True):
+        if customer >= 0 and purpose == 0 and (day is None or NEVER < at < day):
+            for place, wanted in enumerate(asked):
+                if channel in (MISSING, wanted):
+                    before = last.get((customer, place), (NEVER, True))
+                    if at >= before[0]:
+                        last[customer, place] = (at, granted == 1 and (at > before[0] or before[1]))
+    found = np.zeros((count, len(asked)), dtype=bool)
+    for where, (_, granted) in last.items():
+        found[where] = granted
+    return found
+
+
+def _of_many(table: Mapping[str, np.ndarray], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
+    """The same, all rows at once."""
     customer, at, about = table["customer_id"], table["at"], table["purpose"] == 0
     about &= customer >= 0
-    if as_of is not None:
-        about &= (at != NEVER) & (at < (as_of - date(1970, 1, 1)).days * DAY)
-    every = table["channel"] == MISSING if "channel" in consents.columns else np.ones(len(at), dtype=bool)
-    asked = np.array([names.words.index(name) if name is not None else MISSING for name in channels])
-    found = np.zeros((len(customers), len(channels)), dtype=bool)
+    if day is not None:
+        about &= (at != NEVER) & (at < day)
+    found = np.zeros((count, len(asked)), dtype=bool)
     order = np.flatnonzero(about)
-    if len(customers) > 1:
-        order = order[np.argsort(customer[order], kind="stable")]
+    order = order[np.argsort(customer[order], kind="stable")]
     if len(order):
         customer, granted = customer[order], (table["granted"] == 1)[order][:, None]
-        these = every[order][:, None] | (table["channel"][order][:, None] == asked)
+        channel = table["channel"][order][:, None]
+        these = (channel == MISSING) | (channel == np.array(asked))
         said = np.where(these, at[order][:, None], NEVER)
         begins = np.ones(len(order), dtype=bool)
         np.not_equal(customer[1:], customer[:-1], out=begins[1:])
@@ -42,5 +73,4 @@ def consented(
         newest = these & (said == np.maximum.reduceat(said, first)[np.cumsum(begins) - 1])
         yes, no = (np.logical_or.reduceat(newest & answer, first) for answer in (granted, ~granted))
         found[customer[first]] = yes & ~no
-    found[:, asked == MISSING] = True
-    return found[customers.places(ids)]
+    return found
