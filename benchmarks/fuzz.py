@@ -245,7 +245,7 @@ def _given(options: argparse.Namespace) -> tuple[Path, Path]:
 def _text(found: Mapping[str, Mapping[str, Any]], examples: int) -> str:
     lines = [
         f"Schemathesis reads `/openapi.json` and invents requests to a service with a store: examples, edge cases of "
-        f"every field, up to {examples} at random of every operation, and {examples} chains along the document's "
+        f"every field, up to {examples} at random of every operation, and chains along the document's "
         "links. In most of them an invented id or time is replaced by one of the bank's own. Checked of every answer: "
         f"{', '.join(name.replace('_', ' ') for name in CHECKS)}; of `POST /events`, which judges each row alone and "
         "says so with 200, and of chains, which hold it, not that invalid rows are answered by 4xx.",
