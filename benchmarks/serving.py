@@ -20,6 +20,7 @@ import polars as pl
 
 from benchmarks.http_load import Answer, asking, by_wrk, request
 from benchmarks.measure import ROOT, arguments, write
+from benchmarks.serving_batching import batching, say_batching
 from benchmarks.serving_overload import overload, say_overload
 from benchmarks.serving_parts import TOP, another, bank_of_products, empty, ours, questions, whole_bank
 from benchmarks.serving_stages import stage_seconds
@@ -310,6 +311,7 @@ def _say_same(found: dict[str, Any]) -> str:
 PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str, Callable[[dict[str, Any]], str]]] = {
     "recommend": (_recommend, "/recommend beside an empty BentoML endpoint", _say_recommend),
     "decide": (_decide, "/decide with 20 fresh events", _say_decide),
+    "batching": (batching, "What batches of callers would bring", say_batching),
     "overload": (overload, "Five times what it can do", say_overload),
     "swap": (_swap, "Bundles swapped under load", _say_swap),
     "soak": (_soak, "Memory over time", _say_soak),
