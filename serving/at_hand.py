@@ -12,8 +12,9 @@ LONGEST = 1000
 
 
 def at_hand(answers: Answers, path: str, body: bytes) -> bool:
-    """Whether all that an answer needs is in memory: it is about one known customer of a lake, seen today already.
+    """Whether all that an answer needs is in memory.
 
+    It is about one known customer of a lake, seen today already, and what rules leave of the products was worked out.
     Customers of a store are not: each answer asks the database, and the loop waits for none.
     """
     if path not in PATHS or len(body) > LONGEST or answers.known is None:
@@ -25,4 +26,6 @@ def at_hand(answers: Answers, path: str, body: bytes) -> bool:
     if not isinstance(fields, dict) or not fields.keys() <= FIELDS:
         return False
     name = fields.get("customer_id")
-    return isinstance(name, str) and answers.known.at_hand(name, answers.as_of)
+    seen = answers.known.at_hand(name, answers.as_of) if isinstance(name, str) else None
+    unruled = path == "/segment" or answers.customers.rules is None
+    return seen is not None and (unruled or seen.eligibility is not None)

@@ -10,19 +10,12 @@ from recsys.bundle import Bundle
 from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.examples import scoring_examples
-from recsys.features.features import features
+from recsys.features.features import features, row_schema
 from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from serving.batch import Finished, Question, run_batch
 from serving.buckets import Engine
-
-LISTS: dict[str, Any] = {
-    "holdings": pl.List(pl.String),
-    "history": pl.List(pl.String),
-    "history_kind": pl.List(pl.String),
-    "history_age": pl.List(pl.Int32),
-}
 
 
 def write_feature_rows(
@@ -64,16 +57,10 @@ def reading_all(bundle: Bundle, lake: Lake, as_of: date | None) -> Question:
 
 def columns_of(definition: FeatureDefinition) -> dict[str, Any]:
     """Name and type of every column of a file; DataError where an attribute has the name of the bundle's column."""
-    columns: dict[str, Any] = {
-        "customer_id": pl.String,
-        **dict.fromkeys(definition.categories, pl.String),
-        **dict.fromkeys(definition.tags, pl.List(pl.String)),
-        **dict.fromkeys(definition.numbers, pl.Float64),
-        **LISTS,
-    }
+    columns = row_schema(definition)
     if "bundle_id" in columns:
         raise DataError(
             "customers.bundle_id: files of feature rows have a column of that name of their own; give the attribute "
             "another name in the catalog file, or name it in features.exclude"
         )
-    return {**columns, "bundle_id": pl.String}
+    return {**columns, "bundle_id": pl.String()}

@@ -35,8 +35,8 @@ class Known(Protocol):
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """The customer as seen from a day; None if they are not there."""
 
-    def at_hand(self, customer_id: str, day: date | None) -> bool:
-        """Whether `seen` has it in memory, and neither reads nor computes anything."""
+    def at_hand(self, customer_id: str, day: date | None) -> Seen | None:
+        """What `seen` has in memory, where it neither reads nor computes anything; else None."""
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """Their rows in the lake's tables, with those of the bank; None if they are not there."""
@@ -109,10 +109,10 @@ class OfLake:
         self._memory.put(customer_id, _Kept(0, day, found))
         return found
 
-    def at_hand(self, customer_id: str, day: date | None) -> bool:
+    def at_hand(self, customer_id: str, day: date | None) -> Seen | None:
         """As `Known.at_hand`."""
         kept = self._memory.get(customer_id)
-        return kept is not None and kept.day == day
+        return kept.seen if kept is not None and kept.day == day else None
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`."""
@@ -171,9 +171,9 @@ class OfStore:
         self._memory.put(customer_id, found)
         return found.seen
 
-    def at_hand(self, customer_id: str, day: date | None) -> bool:
+    def at_hand(self, customer_id: str, day: date | None) -> Seen | None:
         """As `Known.at_hand`: never, for each answer looks into the store."""
-        return False
+        return None
 
     def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
         """As `Known.tables`. Raises StoreDown."""

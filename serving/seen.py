@@ -16,7 +16,7 @@ from recsys.churn.standing import standing
 from recsys.features.definition import FeatureDefinition
 from recsys.features.encoded import EncodedRows
 from recsys.features.examples import scoring_examples
-from recsys.features.features import features
+from recsys.features.features import features, row_schema
 from recsys.rules import Eligibility
 from serving.metrics import stage
 from serving.store.store import Stored
@@ -196,15 +196,6 @@ def seen_from(found: Stored, definition: FeatureDefinition, tables: Tables) -> S
     )
     row = found.feature_row
     return Seen(facts, _array(found.vector), _array(found.adoption), lambda: _feature_row(row, definition), tables)
-
-
-def row_schema(definition: FeatureDefinition) -> dict[str, pl.DataType]:
-    """The columns of a feature row, as `features` gives them."""
-    words = pl.List(pl.String)
-    schema: dict[str, pl.DataType] = {"customer_id": pl.String()}
-    schema |= dict.fromkeys(definition.categories, pl.String()) | dict.fromkeys(definition.tags, words)
-    schema |= dict.fromkeys(definition.numbers, pl.Float64())
-    return schema | {"holdings": words, "history": words, "history_kind": words, "history_age": pl.List(pl.Int32)}
 
 
 def _feature_row(text: str, definition: FeatureDefinition) -> pl.DataFrame:

@@ -36,6 +36,15 @@ def features(tables: Mapping[str, pl.DataFrame], examples: pl.DataFrame, definit
     return view.examples["customer_id"].to_frame().hstack([*found, *lists])
 
 
+def row_schema(definition: FeatureDefinition) -> dict[str, pl.DataType]:
+    """Name and type of every column of `features`, in their order."""
+    words = pl.List(pl.String)
+    schema: dict[str, pl.DataType] = {"customer_id": pl.String()}
+    schema |= dict.fromkeys(definition.categories, pl.String()) | dict.fromkeys(definition.tags, words)
+    schema |= dict.fromkeys(definition.numbers, pl.Float64())
+    return schema | {"holdings": words, "history": words, "history_kind": words, "history_age": pl.List(pl.Int32)}
+
+
 def columns(numbers: Mapping[str, np.ndarray]) -> list[pl.Series]:
     """Arrays [N] as columns, null where not known: slices of one, which are made five times as fast as one by one."""
     if not numbers:

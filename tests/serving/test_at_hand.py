@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +31,17 @@ def test_a_known_customer_is_at_hand_once_seen_and_for_the_day_alone(answers: An
     day = answers.as_of
     assert day is not None and answers.known is not None
     assert not answers.known.at_hand(ASKED, day + timedelta(days=1))
+
+
+def test_with_rules_a_ranking_is_at_hand_once_they_were_applied(answers: Answers, monkeypatch: Any) -> None:
+    assert answers.known is not None
+    answers.known.forget(ASKED)
+    seen = answers.known.seen(ASKED, answers.as_of)
+    assert seen is not None and at_hand(answers, "/recommend", body())
+    monkeypatch.setattr(answers.customers, "rules", object())
+    assert at_hand(answers, "/segment", body()) and not at_hand(answers, "/recommend", body())
+    monkeypatch.setattr(seen, "eligibility", object())
+    assert at_hand(answers, "/recommend", body())
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,8 @@ def test_churn_and_survival_are_those_of_a_lake_with_the_same_rows(
 
 
 def test_what_is_stored_comes_back_to_the_last_bit(state: Open) -> None:
-    from serving.seen import row_schema, seen_from, stored
+    from recsys.features.features import row_schema
+    from serving.seen import seen_from, stored
 
     answers = state.answers()
     definition = Bundle.load(state.bank.bundle).definition
