@@ -18,8 +18,17 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "autoencoder": ("embedding.autoencoder",),
     "sequence": ("embedding.sequence",),
     "churn": ("churn.models.network",),
+    "uplift": ("uplift",),
 }
 """What a trial may change, by part. The rest decides the examples, the seed, or what is not trained."""
+METRICS = {
+    "autoencoder": "reconstruction",
+    "sequence": "contrast",
+    "churn": "log_likelihood",
+    "uplift": "effect_spread",
+}
+"""What trials are compared by where it is not `training.metric`."""
+_WHO = ("outcome", "treatment", "control", "campaigns", "randomised", "examples", "test_share", "folds", "seed")
 FIXED = {
     "training.metric": "is what trials are compared by",
     "training.customers": "decides which customers are validated on, so trials could not be compared",
@@ -33,6 +42,10 @@ FIXED = {
     "churn.models.network.bag": "is not for this search: each trial fits one network",
     "embedding.sequence.temperature": "scales what validation measures, so trials could not be compared",
     "embedding.sequence.least_events": "decides who is validated on, so trials could not be compared",
+    **{f"uplift.{key}": "decides which contacts trials are judged on, so they could not be compared" for key in _WHO},
+    "uplift.learners": "is not for this search: each trial is judged by the best of them",
+    "uplift.bags": "is not for this search: trials fit no bags",
+    "uplift.embedding": "is not for this search: trials read no embedding",
 }
 
 
@@ -55,8 +68,7 @@ class SearchSpace:
         """What trials are compared by, higher being better."""
         assert self.config.tuning is not None
         part = self.config.tuning.part
-        own = {"autoencoder": "reconstruction", "sequence": "contrast", "churn": "log_likelihood"}
-        return own.get(part, self.config.training.metric)
+        return METRICS.get(part, self.config.training.metric)
 
     def suggest(self, trial: Trial) -> dict[str, Any]:
         """The values of a trial, by dotted key, as Optuna sees them."""

@@ -27,6 +27,8 @@ from training.prepare import Prepared, first_unseen_day, fit_recommender, prepar
 from training.search_space import SearchSpace, changed, resolve
 from training.study import AS_IT_STANDS, FAILED, Report, finished, open_study, run_study
 from training.tune_report import write_report
+from training.uplift_objective import UpliftObjective
+from training.uplift_rows import prepare_uplift, product_attributes
 
 Told = Callable[[str], None]
 
@@ -83,6 +85,7 @@ class _Fits:
         self._prepared: dict[str, Prepared] = {}
         self._customers: tuple[Customers, Encoder] | None = None
         self._churn: ChurnRows | None = None
+        self._uplift: UpliftObjective | None = None
 
     def fit(self, values: dict[str, Any], name: str, report: Report, progress: Progress) -> float:
         """The best validation metric of a trial; its checkpoints are kept until it is over."""
@@ -113,7 +116,9 @@ class _Fits:
                 progress=progress,
                 on_epoch=lambda epoch, value: on_epoch({"epoch": epoch, self._space.metric: value}),
             )
-        if part == "recommender" or part == "churn" or config.embedding is None:
+        if part == "uplift" and config.uplift is not None:
+            return self._contacts(progress).effect_spread(config.uplift, progress)
+        if part == "recommender" or part == "churn" or part == "uplift" or config.embedding is None:
             return fit_recommender(config, self._data(config, progress), directory, progress, on_epoch).metric
         customers, encoder = self._everyone(config, config.embedding, progress)
         fitted = fit_part(
@@ -172,6 +177,34 @@ class _Fits:
                     progress=progress,
                 )
         return self._churn
+
+    def _contacts(self, progress: Progress) -> UpliftObjective:
+        """Who was contacted or held back, by an encoder of their own, and what judges every trial."""
+        config, work = self._space.config, self._work / "uplift"
+        assert config.uplift is not None
+        if self._uplift is None:
+            work.mkdir(parents=True, exist_ok=True)
+            with _one_process(work / "lock"):
+                data = prepare_uplift(
+                    config.uplift,
+                    BucketReader(self._lake, self._memory),
+                    define(self._lake, config.features, before=first_unseen_day(config, self._lake)),
+                    None,
+                    until=last_day(config.evaluation, self._lake.as_of),
+                    trusted=config.features.trusted,
+                    log_unit=config.features.log_unit,
+                    work=work / "data",
+                    progress=progress,
+                )
+            self._uplift = UpliftObjective(
+                config.uplift,
+                data,
+                product_attributes(self._lake),
+                seed=config.seed,
+                threads=config.threads,
+                progress=progress,
+            )
+        return self._uplift
 
 
 def _check_features(space: SearchSpace, lake: Lake) -> None:

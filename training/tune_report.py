@@ -20,6 +20,8 @@ from training.tune_plots import plot_history, plot_importance, plot_slices
 
 SHOWN = 10
 """Trials in the report's table."""
+JUDGES = {"churn": "recsys churn report", "uplift": "recsys uplift report"}
+"""By which command two bundles of a part are judged on the test, where it is not `recsys compare`."""
 FEW = 10
 """Complete trials below which importances say little."""
 
@@ -80,7 +82,7 @@ def best_yaml(space: SearchSpace, lake: Lake, trials: Sequence[FrozenTrial]) -> 
         f"# Found by `recsys tune`: trial {best.number}, the best of {len(trials)} by {metric} on validation.",
         f"# Lake {lake.source or 'without a name'}, version {lake.version}, {lake.identity()[:12]}.",
         f"# {metric} {best.value:.4f}; the configuration as it stood had {stands.value:.4f}. The best of many is"
-        " optimistic: judge it by `recsys evaluate`.",
+        f" optimistic: judge it by `{_judge(space, 'recsys evaluate')}`.",
         *(
             ["# What it changes:", *changes]
             if changes
@@ -125,7 +127,7 @@ def _report(
         "",
         f"**The value of the best of {len(trials)} trials is optimistic**: it was chosen because it is high, and part "
         "of that is chance. The test split was not read. Train `best.yaml` and the configuration as it stands, "
-        "better with several seeds, and let `recsys compare` say whether the difference is real.",
+        f"better with several seeds, and let `{_judge(space, 'recsys compare')}` say whether the difference is real.",
         "",
         "## What the best one changes",
         "",
@@ -153,6 +155,11 @@ def _report(
         *_given_up(trials, metric),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _judge(space: SearchSpace, otherwise: str) -> str:
+    assert space.config.tuning is not None
+    return JUDGES.get(space.config.tuning.part, otherwise)
 
 
 def _weights(weights: dict[str, float], complete: int) -> list[str]:

@@ -56,8 +56,9 @@ class TuningConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    part: Literal["recommender", "autoencoder", "sequence", "churn"] = "recommender"
-    """What is searched for: the recommender, one of the two encoders of the embedding, or the network of churn."""
+    part: Literal["recommender", "autoencoder", "sequence", "churn", "uplift"] = "recommender"
+    """What is searched for: the recommender, one of the two encoders of the embedding, the network of churn, or the
+    trees of uplift."""
     space: dict[str, Domain] = Field(min_length=1)
     """Dotted keys of this configuration, such as model.dim, each with its values."""
     random_trials: int = Field(default=10, ge=1)

@@ -68,9 +68,7 @@ def fit_uplift(
     which is tried with the best learner. The best has the least squared distance from the doubly robust scores on its
     best line.
     """
-    trials = data.trials.found
-    actions = ActionColumns.of([action for i in data.split.train for action in trials[i].actions], attributes)
-    inputs = Inputs.of(data.encoder, data.train.arrays, actions)
+    inputs = inputs_of(data, attributes)
     fits = Fits(problem_of(inputs, data, None), config, seed, threads)
     fold = folds_of(fits.problem.customer, config.folds, config.seed)
     found = cross_fit(fits, fold, config.learners, _step(progress, "comparing learners"))
@@ -80,7 +78,7 @@ def fit_uplift(
         models[name] = candidate(fits.problem, found, name, found.best(name), seed)
     chosen, judged = (fits, found), found.best(learner)
     if embed is not None and config.embedding:
-        wide = Inputs.of(data.encoder, data.train.arrays, actions, embedding)
+        wide = Inputs.of(data.encoder, data.train.arrays, inputs.actions, embedding)
         more = Fits(problem_of(wide, data, embed(data.train.arrays)), config, seed, threads)
         other = cross_fit(more, fold, (learner,), _step(progress, "comparing with the embedding"))
         same = replace(other, imputed=found.imputed)  # both are judged by the same scores
@@ -94,13 +92,19 @@ def fit_uplift(
         inputs, data.encoder.shape, data.encoder.products, tuple(chosen[1].baseline), tuple(terms), line
     )
     about = _about(config, data, inputs, learner, judged[0], line, models, embedding if inputs.embedding else 0)
-    return FittedUplift(model, about, _shown(trials, data.split.train))
+    return FittedUplift(model, about, _shown(data.trials.found, data.split.train))
 
 
 def _line(scores: np.ndarray, predicted: np.ndarray, problem: Problem) -> Line:
     """By which the served effects are spread about their mean: what halves say of customers outside them, on scores."""
     line = best_line(scores, predicted, problem.customer[problem.unit])
     return replace(line, slope=float(np.clip(line.slope, 0, STEEPEST)))
+
+
+def inputs_of(data: UpliftRows, attributes: pl.DataFrame) -> Inputs:
+    """What the trees read of the training units, without an embedding; `attributes` as `product_attributes` gives."""
+    actions = [action for i in data.split.train for action in data.trials.found[i].actions]
+    return Inputs.of(data.encoder, data.train.arrays, ActionColumns.of(actions, attributes))
 
 
 def problem_of(inputs: Inputs, data: UpliftRows, embedding: np.ndarray | None) -> Problem:
