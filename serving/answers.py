@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from recsys.bundle import Bundle, Churn, CustomerEmbedding, Recommender, reasons
+from recsys.bundle import Adoption, Bundle, Churn, CustomerEmbedding, Recommender, reasons
 from recsys.bundle.churn_reasons import ChurnReasons
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import BundleError, ConfigError
@@ -127,9 +127,14 @@ class Answers:
         return self.recommended(recommender, self.customers.asked(question, day), question, day)
 
     def recommended(
-        self, recommender: Recommender, customer: Seen, question: Question, day: date | None
+        self,
+        recommender: Recommender,
+        customer: Seen,
+        question: Question,
+        day: date | None,
+        action: NextAction | None = None,
     ) -> dict[str, Any]:
-        """What is recommended to a customer as seen from a day."""
+        """What is recommended to a customer as seen from a day; `action` is asked about them afterwards."""
         assert customer.vectors is not None
         eligibility = self.customers.eligible(customer, day)
         if question.exclude or question.candidates is not None:
@@ -148,7 +153,7 @@ class Answers:
             {"rank": rank, "product_id": product, "score": score} for rank, (product, score) in pairs
         ]
         if self.adoption and customer.adoption is not None:
-            when = self.adoption.asked(customer.held, customer.adoption, index)[0]
+            when = self._when(self.adoption, customer, index, action)[0]
             for item, values in zip(items, when.tolist(), strict=True):
                 item["probability"] = self._by_horizon(values)
         if question.reasons:
@@ -194,7 +199,7 @@ class Answers:
         question, day = read_question(body, self.products), self.as_of
         customer = self.customers.asked(question, day)
         if self.recommender is not None:
-            answer = self.recommended(self.recommender, customer, question, day)
+            answer = self.recommended(self.recommender, customer, question, day, self.next_action)
         else:
             answer = self._about(customer.facts)
         if self.leaving is not None:
@@ -255,6 +260,19 @@ class Answers:
         if self.embedding is None:
             raise self._absent("neither a recommender nor an embedding")
         return self.embedding.embed(rows).vectors
+
+    def _when(self, adoption: Adoption, customer: Seen, index: np.ndarray, action: NextAction | None) -> np.ndarray:
+        """float32 [1, K, H]: chances to acquire the products at `index` [1, K].
+
+        Those that the next best action needs are asked in the same call, which takes as long as without them.
+        """
+        assert customer.adoption is not None
+        also = index[:, :0] if action is None else action.asks(customer)
+        found = adoption.probabilities(customer.adoption, np.concatenate([index, also], axis=1))
+        ranked = index.shape[1]
+        if action is not None and also.size:
+            customer.chances = (action.prices.version, found[:, ranked:])
+        return adoption.unheld(found[:, :ranked], customer.held, index)
 
     def _leaving(self, leaving: Churn, customer: Seen, most: int) -> dict[str, Any]:
         facts = customer.facts

@@ -146,23 +146,23 @@ class Valuation:
         groups: np.ndarray,
         day: date | None,
         standing: np.ndarray,
-        vectors: np.ndarray | None = None,
+        chances: np.ndarray | None = None,
     ) -> Bucket:
         """Customers of whom is known what they may be recommended, bool [N, P], their groups, int64 [N], and standing,
         int8 [N].
 
         Of the tables contacts and consents are read. `rows` gives their feature rows, which a plan of assumed lifts
-        does not need with `vectors` of the part adoption, float32 [N, D].
+        does not need with `chances` to acquire its products, float32 [N, P, H].
         """
         past = history(tables.get("contacts"), ids, self.plan, day)
         allowed, blocked = self._allowed(tables, products[:, self.columns], ids, day, past, standing)
-        baseline, effect, se = self._effects(rows, vectors)
+        baseline, effect, se = self._effects(rows, chances)
         costs = self.offers.costs(baseline, effect)
         values = self.offers.values(effect, se, costs, past.pressure, allowed)
         return Bucket(ids, Part(values, self._kept(costs), self._kept_group(groups), past.left), blocked)
 
     def _effects(
-        self, rows: Callable[[], pl.DataFrame], vectors: np.ndarray | None
+        self, rows: Callable[[], pl.DataFrame], chances: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Chance without contact, what a contact adds, and its standard error, float64 [K, N]."""
         if self.uplift is not None:
@@ -170,10 +170,10 @@ class Valuation:
             baseline, effect, se = (np.ascontiguousarray(one.T, dtype=np.float64) for one in told)
             return baseline, effect, se
         assert self.adoption is not None
-        vectors = self.adoption.vectors_from_rows(rows()) if vectors is None else vectors
-        index = np.repeat(self.columns[None], len(vectors), axis=0)
-        chance = self.adoption.probabilities(vectors, index)[:, :, self.horizon]
-        return self.offers.assumed_effect(np.asarray(chance.T, dtype=np.float64))
+        if chances is None:
+            vectors = self.adoption.vectors_from_rows(rows())
+            chances = self.adoption.probabilities(vectors, np.repeat(self.columns[None], len(vectors), axis=0))
+        return self.offers.assumed_effect(np.asarray(chances[:, :, self.horizon].T, dtype=np.float64))
 
     def _kept(self, costs: np.ndarray) -> np.ndarray | None:
         return costs if self.offers.personal else None

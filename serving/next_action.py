@@ -104,6 +104,12 @@ class NextAction:
         unit = 1.0 if currency in (None, *WHOLE_CURRENCIES) else 100.0
         return cls(prices, plan, bundle, unit, workers, consents, rules)
 
+    def asks(self, seen: Seen) -> np.ndarray:
+        """int64 [1, P]: the products whose chances it needs of a customer and does not have, by their places."""
+        columns = self.valuation.columns[None]
+        known = seen.chances is not None and seen.chances[0] == self.prices.version
+        return columns[:, :0] if known or self.valuation.uplift is not None else columns
+
     def of(
         self,
         seen: Seen,
@@ -215,9 +221,8 @@ class NextAction:
                 standing = self.valuation.standing(tables, ids, day)
             else:
                 standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
-            found = self.valuation.valued(
-                tables, ids, lambda: seen.rows, seen.allowed, group, day, standing, seen.adoption
-            )
+            chances = seen.chances[1] if seen.chances and seen.chances[0] == self.prices.version else None
+            found = self.valuation.valued(tables, ids, lambda: seen.rows, seen.allowed, group, day, standing, chances)
             if (rules := self.valuation.rules) is not None:
                 reached = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
                 found = self.valuation.ruled(found, reached, None)

@@ -31,6 +31,9 @@ class Seen:
     """What rules leave of the products, once that was asked."""
     allowed: np.ndarray | None = None
     """bool [1, P]: what may be recommended before rules and where a question names no products, once that was asked."""
+    chances: tuple[str, np.ndarray] | None = None
+    """float32 [1, P, H]: when the products of a campaign plan are acquired, beside the version of its prices, once that
+    was asked."""
     valued: tuple[str, Any] | None = None
     """What the actions of a campaign plan are worth, beside the version of its prices, once that was asked."""
     decided: tuple[str, Eligibility | None, dict[str, Any]] | None = None

@@ -92,7 +92,10 @@ class Adoption:
 
     def asked(self, rows: pl.DataFrame, vectors: np.ndarray, index: np.ndarray) -> np.ndarray:
         """`probabilities` of the customers of these feature rows, NaN for products that they hold."""
-        found = self.probabilities(vectors, index)
+        return self.unheld(self.probabilities(vectors, index), rows, index)
+
+    def unheld(self, found: np.ndarray, rows: pl.DataFrame, index: np.ndarray) -> np.ndarray:
+        """`probabilities` of the products at `index`, in which NaN is written for those that the customers hold."""
         row, codes = self.encoder.flat_products(rows["holdings"])
         count = len(self.product_rows)
         held = row * count + (codes.astype(np.int64) - FIRST)

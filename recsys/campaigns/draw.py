@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from recsys.campaigns.allocation import Limits
+from recsys.campaigns.allocation.choice import NONE
 from recsys.campaigns.allocation.problem import EVERYONE
 from recsys.errors import ConfigError
 from recsys.lake.buckets import stable_hash
@@ -40,7 +41,10 @@ def draw(ids: pl.Series, planned: np.ndarray, allowed: np.ndarray, holdout: floa
 
     Whatever the order and the other customers. Who may not be contacted at all cannot explore.
     """
-    return decided(uniforms(ids, seed), planned, allowed, holdout, explore)
+    drawn = uniforms(ids, seed)
+    if len(ids) == 1:
+        return _alone(drawn[:, 0].tolist(), planned, allowed, holdout, explore)
+    return decided(drawn, planned, allowed, holdout, explore)
 
 
 def uniforms(ids: pl.Series, seed: int) -> np.ndarray:
@@ -66,6 +70,23 @@ def decided(drawn: np.ndarray, planned: np.ndarray, allowed: np.ndarray, holdout
     return Draw(chosen, arm, propensity(chosen, planned, allowed, holdout, explore))
 
 
+def _alone(drawn: Sequence[float], planned: np.ndarray, allowed: np.ndarray, holdout: float, explore: float) -> Draw:
+    """`decided` of one customer, to the same bits: for one, a call of NumPy costs more than what it works on."""
+    may, wanted = np.flatnonzero(allowed[:, 0]).tolist(), planned[:, 0].tolist()
+    held = drawn[0] < holdout
+    exploring = drawn[1] < explore and not held and bool(may)
+    chosen = [NONE] * len(wanted) if held or exploring else wanted
+    if exploring:
+        chosen[0] = may[int(drawn[2] * len(may))]
+    contacts = sum(action != NONE for action in chosen)
+    share = explore if may else 0.0
+    found = (1 - holdout) * (1 - share) * (sorted(chosen) == sorted(wanted))
+    found += (1 - holdout) * share / max(len(may), 1) * (contacts == 1 and max(chosen) in may)
+    found += holdout * (contacts == 0)
+    arm = 1 if held else 2 if exploring else 0
+    return Draw(np.array(chosen, dtype=np.int16)[:, None], np.array([arm], dtype=np.int8), np.array([found]))
+
+
 def propensity(
     chosen: np.ndarray, planned: np.ndarray, allowed: np.ndarray, holdout: float, explore: float
 ) -> np.ndarray:
@@ -84,8 +105,7 @@ def propensity(
 
 def _uniform(texts: Sequence[str]) -> np.ndarray:
     """float64 [N] from 0 to below 1, by a hash of each text."""
-    hashes = np.array([stable_hash(text) for text in texts], dtype=np.uint64)
-    return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.array([(stable_hash(text) >> 11) * 2.0**-53 for text in texts])
 
 
 @dataclass

@@ -3,7 +3,7 @@
 One customer is so answered in a few milliseconds (see `recsys.features.vocabulary`), and a bucket no slower.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,6 +26,8 @@ DAY = 86_400_000_000
 """Microseconds."""
 FAR = 50_000_000
 """Days. An age beyond is no age: the example has no day, or the event no time."""
+FEW_ROWS = 100
+"""Rows of a table up to which `tuples` are faster than `arrays`."""
 _NO_DAY = -(NEVER // DAY)
 Column = Vocabulary | pl.DataType
 
@@ -196,15 +198,33 @@ def arrays(table: pl.DataFrame, wanted: Mapping[str, Column]) -> dict[str, np.nd
     }
 
 
+def tuples(table: pl.DataFrame, wanted: Mapping[str, Column]) -> Iterator[tuple[int, ...]]:
+    """`arrays` row by row: of few rows, for a call of NumPy costs more than one of them."""
+    columns, lists = set(table.columns), []
+    for name, kind in wanted.items():
+        if name in columns:
+            lists.append(_listed(table.get_column(name), kind))
+        else:
+            lists.append([OTHER if isinstance(kind, Vocabulary) else NEVER] * table.height)
+    return zip(*lists, strict=True)
+
+
+def _listed(values: pl.Series, kind: Column) -> list[int]:
+    if isinstance(kind, Vocabulary):
+        return kind.listed(values)
+    known = (values if values.dtype == kind else values.cast(kind)).cast(pl.Int64)
+    return [NEVER if value is None else value for value in known.to_list()]
+
+
 def _numbers(values: pl.Series, kind: Column) -> np.ndarray:
     if isinstance(kind, Vocabulary):
         return kind.places(values)
     unknown = values.null_count()
     if unknown == len(values):
         return np.full(len(values), NEVER)
+    if unknown and len(values) <= FEW:
+        return np.array(_listed(values, kind), dtype=np.int64)
     known = (values if values.dtype == kind else values.cast(kind)).cast(pl.Int64)
-    if unknown and len(known) <= FEW:
-        return np.array([NEVER if value is None else value for value in known.to_list()])
     return (known.fill_null(NEVER) if unknown else known).to_numpy()
 
 

@@ -31,11 +31,15 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
+    def listed(self, values: pl.Series) -> list[int]:
+        """The place of each value among the words, OTHER or MISSING; values are texts or nulls."""
+        place = self._index.get
+        return [place(value, OTHER) for value in values.to_list()]
+
     def places(self, values: pl.Series) -> np.ndarray:
-        """int64 [N] the place of each value among the words, OTHER or MISSING; values are texts or nulls."""
+        """`listed` as int64 [N]."""
         if len(values) <= FEW:
-            place = self._index.get
-            return np.array([place(value, OTHER) for value in values.to_list()], dtype=np.int64)
+            return np.array(self.listed(values), dtype=np.int64)
         found = values.cast(self._enum, strict=False).to_physical().cast(pl.Int64)
         found = found.fill_null(OTHER) if found.null_count() else found
         if not values.null_count():

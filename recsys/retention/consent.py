@@ -1,16 +1,13 @@
 """Who may be contacted, through which channel, as the table of consents stands on a day."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 import numpy as np
 import polars as pl
 
-from recsys.features.view import AT, DAY, NEVER, Column, arrays
+from recsys.features.view import AT, DAY, FEW_ROWS, NEVER, Column, arrays, tuples
 from recsys.features.vocabulary import MISSING, Vocabulary, vocabulary
-
-FEW = 100
-"""Rows that are gone through one by one."""
 
 
 def consented(
@@ -24,23 +21,23 @@ def consented(
     """
     customers, names = Vocabulary.of(ids), vocabulary(tuple(sorted({name for name in channels if name is not None})))
     wanted: dict[str, Column] = {"customer_id": customers, "purpose": vocabulary((purpose,)), "channel": names}
-    table = arrays(consents, {**wanted, "granted": pl.Boolean(), "at": AT})
+    wanted |= {"granted": pl.Boolean(), "at": AT}
     if "channel" not in consents.columns:
-        table["channel"] = np.full(consents.height, MISSING)
+        consents = consents.with_columns(channel=pl.lit(None, dtype=pl.String))
     day = None if as_of is None else (as_of - date(1970, 1, 1)).days * DAY
     asked = [names.words.index(name) if name is not None else MISSING for name in channels]
-    said = _of_few if consents.height <= FEW else _of_many
-    found = said(table, len(customers), asked, day)
+    if consents.height <= FEW_ROWS:
+        found = _of_few(tuples(consents, wanted), len(customers), asked, day)
+    else:
+        found = _of_many(arrays(consents, wanted), len(customers), asked, day)
     found[:, [place == MISSING for place in asked]] = True
     return found[customers.places(ids)]
 
 
-def _of_few(table: Mapping[str, np.ndarray], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
-    """bool [count, K] by `arrays` of the consents [M] before a day, microseconds: row by row, for a call of NumPy costs
-    more than a row."""
+def _of_few(rows: Iterable[tuple[int, ...]], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
+    """bool [count, K] by the consents before a day, microseconds: customer, purpose, channel, granted and time."""
     last: dict[tuple[int, int], tuple[int, bool]] = {}
-    names = ("customer_id", "purpose", "channel", "granted", "at")
-    for customer, purpose, channel, granted, at in zip(*(table[name].tolist() for name in names), strict=True):
+    for customer, purpose, channel, granted, at in rows:
         if customer >= 0 and purpose == 0 and (day is None or NEVER < at < day):
             for place, wanted in enumerate(asked):
                 if channel in (MISSING, wanted):
@@ -54,7 +51,7 @@ def _of_few(table: Mapping[str, np.ndarray], count: int, asked: Sequence[int], d
 
 
 def _of_many(table: Mapping[str, np.ndarray], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
-    """The same, all rows at once."""
+    """The same by `arrays` of the consents [M], all rows at once."""
     customer, at, about = table["customer_id"], table["at"], table["purpose"] == 0
     about &= customer >= 0
     if day is not None:

@@ -35,11 +35,18 @@ def test_logged_propensities_are_the_frequencies_over_redraws() -> None:
 
 def test_a_draw_is_the_customers_own() -> None:
     ids = pl.Series([f"C{i}" for i in range(PLANNED.shape[1])])
+    arms = set()
+    for seed in range(30):
+        whole = draw(ids, PLANNED, ALLOWED, 0.3, 0.3, seed)
+        arms |= {*whole.arm.tolist()}
+        for i in range(len(ids)):
+            alone = draw(ids[i : i + 1], PLANNED[:, i : i + 1], ALLOWED[:, i : i + 1], 0.3, 0.3, seed)
+            assert (alone.chosen[:, 0] == whole.chosen[:, i]).all()
+            assert alone.chosen.dtype == whole.chosen.dtype
+            assert alone.propensity[0] == whole.propensity[i]
+            assert alone.arm[0] == whole.arm[i]
+    assert arms == {0, 1, 2}
     whole = draw(ids, PLANNED, ALLOWED, 0.3, 0.3, 5)
-    for i in range(len(ids)):
-        alone = draw(ids[i : i + 1], PLANNED[:, i : i + 1], ALLOWED[:, i : i + 1], 0.3, 0.3, 5)
-        assert (alone.chosen[:, 0] == whole.chosen[:, i]).all()
-        assert alone.propensity[0] == whole.propensity[i]
     texts = [f"campaign-hold-out:5:C{i}" for i in range(len(ids))]
     assert ((_uniform(texts) < 0.3) == (whole.arm == 1)).all()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.campaigns.allocation.matching import FLOAT32_BITS, best_of_few, best_sets, sides_of
+from recsys.campaigns.allocation.matching import FLOAT32_BITS, best_of_few, best_of_one, best_sets, sides_of
 from recsys.campaigns.allocation.problem import Actions, Part, Prices, price_row
 
 NONE = -1
@@ -60,7 +60,9 @@ def best_actions(part: Part, rows: slice, actions: Actions, prices: Prices, most
     worths = _Worths(part, rows, prices, dtype)
     left = np.full(worths.count, most) if part.most is None else np.asarray(part.most[rows])
     if worths.count <= FEW:
-        return Best(*best_of_few(worths.all(), sides, left, most))
+        worth = worths.all()
+        alone = best_of_one(worth, sides, int(left[0]), most) if worths.count == 1 and dtype is np.float64 else None
+        return Best(*(alone or best_of_few(worth, sides, left, most)))
     return Best(*best_sets(worths.of, sides, left, most, dtype))
 
 

@@ -4,7 +4,8 @@ Of each channel only the L best products can be in the best set of L actions: wi
 and worth more. The set grows by one action at a time along the best augmenting path, which keeps it the best of its
 size (Kuhn, Naval Research Logistics Quarterly 1955; Edmonds and Karp, JACM 1972), while that brings something. All of
 it is done for many customers at once, element by element, so that an answer does not depend on who else is asked.
-With few customers a call of NumPy costs more than what it works on, so all actions are ranked in one (`best_of_few`).
+With few customers a call of NumPy costs more than what it works on, so all actions are ranked in one (`best_of_few`),
+and of one customer in none where nothing clashes (`best_of_one`).
 
 Worths carry in their last bits of which product they are, so that a maximum also says whose it is.
 """
@@ -49,6 +50,8 @@ class Sides:
     """int64 [cells]: where each cell begins in that order."""
     place: np.ndarray
     """int64 [cells, 2]: row of each cell, and its place among the row's."""
+    column_of: tuple[int, ...]
+    """The column of each action."""
 
     def column(self, packed: np.ndarray) -> np.ndarray:
         """Which column worths are of, backwards."""
@@ -87,7 +90,7 @@ def _sides(channel: tuple[int, ...], product: tuple[int, ...]) -> Sides:
     where = [(r, c) for r, row in enumerate(ordered) for c in range(len(row))]
     order = np.array([action for row in ordered for cell in row for action in cell])
     starts = np.cumsum([0, *sizes[:-1]])
-    return Sides(ordered, code, table, columns, bits, level_bits, order, starts, np.array(where))
+    return Sides(ordered, code, table, columns, bits, level_bits, order, starts, np.array(where), many)
 
 
 def best_sets(
@@ -106,12 +109,7 @@ def best_sets(
 
 def best_of_few(worth: np.ndarray, sides: Sides, left: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """`best_sets` of the worths [K, n], which are in memory; the same bits, in a tenth of the calls."""
-    size = _size(sides, most)
-    packed = np.maximum(worth, worth.dtype.type(NOTHING))
-    whole = np.int32 if worth.dtype == np.float32 else np.int64
-    bits = packed.view(whole)
-    bits &= whole(~((1 << sides.bits) - 1))
-    bits |= sides.code.astype(whole)[:, None]
+    size, packed = _size(sides, most), _packed(worth, sides)
     cells = np.maximum.reduceat(packed[sides.order], sides.starts, axis=0)
     width = max(size, sides.columns)
     lists = np.full((len(sides.cells), width, len(left)), NOTHING, worth.dtype)
@@ -122,6 +120,29 @@ def best_of_few(worth: np.ndarray, sides: Sides, left: np.ndarray, most: int) ->
     weight = lists[order, 0, np.arange(len(left))]
     kept = (weight > LEAST) & (left > np.arange(size)[:, None])
     return _settled(lists, weight * kept, ((order + 1) * kept).astype(ROW), sides, left, most)
+
+
+def best_of_one(worth: np.ndarray, sides: Sides, left: int, most: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same of one customer, float64 [K, 1], without NumPy; None where two rows' best are of one column."""
+    told = _packed(worth, sides)[:, 0].tolist()
+    best = [max((told[action], action) for cell in row for action in cell) for row in sides.cells if row]
+    best.sort(key=lambda one: -one[0])
+    chosen = [(packed, action) for packed, action in best[: min(_size(sides, most), left)] if packed > LEAST]
+    if len({sides.column_of[action] for _, action in chosen}) < len(chosen):
+        return None
+    codes = np.zeros((most, 1), np.uint16)
+    codes[: len(chosen), 0] = [action + 1 for _, action in chosen]
+    return codes, np.array([sum(packed for packed, _ in chosen)], np.float64)
+
+
+def _packed(worth: np.ndarray, sides: Sides) -> np.ndarray:
+    """Worths [K, n] whose last bits say which action they are, at least `NOTHING`."""
+    packed = np.maximum(worth, worth.dtype.type(NOTHING))
+    whole = np.int32 if worth.dtype == np.float32 else np.int64
+    bits = packed.view(whole)
+    bits &= whole(~((1 << sides.bits) - 1))
+    bits |= sides.code.astype(whole)[:, None]
+    return packed
 
 
 def _size(sides: Sides, most: int) -> int:

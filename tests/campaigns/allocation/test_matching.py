@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.campaigns.allocation import Actions
-from recsys.campaigns.allocation.matching import best_of_few, best_sets, sides_of
+from recsys.campaigns.allocation.matching import best_of_few, best_of_one, best_sets, sides_of
 from recsys.errors import ConfigError
 from tests.campaigns.allocation.instances import every_set
 
@@ -26,6 +26,14 @@ def test_a_set_is_the_best_of_all(shape: tuple[int, int, int, int], dtype: type)
     few = best_of_few(worth, sides, left, most)
     assert (few[0] == codes).all()
     assert few[1].tobytes() == total.tobytes()
+    alone = (
+        [best_of_one(worth[:, i : i + 1], sides, int(left[i]), most) for i in range(40)] if dtype is np.float64 else []
+    )
+    for i, one in enumerate(alone):
+        if one is not None:
+            assert (one[0][:, 0] == codes[:, i]).all()
+            assert one[1].tobytes() == total[i : i + 1].tobytes()
+    assert sum(one is not None for one in alone) > 5 or dtype is np.float32
     sets = every_set(actions, most)
     for i in range(40):
         best = max(sum(float(worth[k, i]) for k in s) for s in sets if len(s) <= left[i])
@@ -44,6 +52,10 @@ def test_contacts_come_most_valuable_first_and_the_first_of_equals_is_taken() ->
     codes, _ = best_sets(lambda k: worth[k], sides, np.array([3]), 3, np.float64)
     assert codes[:, 0].tolist() == [2, 3, 1]
     assert best_of_few(worth, sides, np.array([3]), 3)[0].tolist() == codes.tolist()
+    assert (alone := best_of_one(worth, sides, 3, 3)) is not None
+    assert alone[0].tolist() == codes.tolist()
+    clashing = sides_of(actions.channel, np.array([0, 1, 1, 2]))
+    assert best_of_one(worth, clashing, 3, 3) is None
 
 
 def test_more_contacts_than_can_be_looked_through_are_refused() -> None:
