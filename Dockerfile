@@ -17,7 +17,7 @@ COPY serving serving
 COPY configs configs
 COPY data/catalog data/catalog
 RUN python -m venv --upgrade-deps "$ENVIRONMENT"
-RUN "$ENVIRONMENT/bin/python" -m pip install --quiet -c constraints.txt '.[serve,objects]'
+RUN "$ENVIRONMENT/bin/python" -m pip install --quiet -c constraints.txt '.[serve,objects,traces]'
 
 FROM python:3.11-slim
 COPY --from=build /opt/recsys /opt/recsys

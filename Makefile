@@ -22,7 +22,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing into .venv, which takes a few minutes the first time"
 	@$(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt torch
-	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[train,serve,objects,cluster,dev]'
+	@.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[train,serve,objects,cluster,traces,dev]'
 	@touch $@
 
 # $(call step,verb and arguments): show a command of the demo, run it, say how long it took

@@ -24,6 +24,7 @@ from benchmarks.serving_batching import batching, say_batching
 from benchmarks.serving_overload import overload, say_overload
 from benchmarks.serving_parts import TOP, another, bank_of_products, empty, ours, questions, whole_bank
 from benchmarks.serving_stages import stage_seconds
+from benchmarks.serving_traces import say_tracing, tracing
 from serving.deploy import deploy
 from serving.follower import workers
 from serving.registry import Registry
@@ -312,6 +313,7 @@ PARTS: dict[str, tuple[Callable[[argparse.Namespace], dict[str, Any]], str, Call
     "recommend": (_recommend, "/recommend beside an empty BentoML endpoint", _say_recommend),
     "decide": (_decide, "/decide with 20 fresh events", _say_decide),
     "batching": (batching, "What batches of callers would bring", say_batching),
+    "tracing": (tracing, "What traces cost", say_tracing),
     "overload": (overload, "Five times what it can do", say_overload),
     "swap": (_swap, "Bundles swapped under load", _say_swap),
     "soak": (_soak, "Memory over time", _say_soak),

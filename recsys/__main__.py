@@ -132,6 +132,7 @@ EXTRA_OF = {
     "obstore": "objects",
     "onnx": "train",
     "onnxscript": "train",
+    "opentelemetry": "traces",
     "optuna": "train",
     "prometheus_client": "serve",
     "psutil": "serve",

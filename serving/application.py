@@ -8,7 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import reduce
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serving.answers import Answers
 from serving.at_hand import at_hand
@@ -19,9 +19,12 @@ from serving.endpoints import ENDPOINTS, Endpoint
 from serving.forgetting import forget
 from serving.logs import TOLD, place_of
 from serving.metrics import POPULATION, answered, failed, shed
-from serving.problem import Headers, as_json, problem
+from serving.problem import Headers, as_json, header, problem
 from serving.request import BadRequest
 from serving.turns import WAIT, Overloaded, Turns
+
+if TYPE_CHECKING:
+    from serving.traces import Traces
 
 REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="")
 """Of the request being answered, for handlers that store it."""
@@ -34,6 +37,7 @@ WRITERS = 4
 WRITE_WAIT = 0.25
 """Seconds that a write may wait under lasting overload: longer than a question, for nobody waits to see the answer."""
 JSON, PROBLEM = b"application/json", b"application/problem+json"
+BUNDLE_ID = b"x-bundle-id"
 SAFE: Headers = [
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -62,6 +66,8 @@ class State:
     """By the scope of the endpoint, so that nobody waits for a write to the disk, or for a bundle to load, to ask."""
     draining: bool = False
     """The worker is about to stop: it is not ready, still answers, and lets each caller go after the answer."""
+    traces: "Traces | None" = None
+    """What is told to a collector; None: nothing, and nothing is noted for it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,8 @@ class Application:
 
     async def answer(self, request: Request, send: Any) -> None:
         """Answer one request, count it, and write a line about it."""
-        started = perf_counter()
+        started, traces = perf_counter(), self.state.traces
+        trace = None if traces is None else traces.begin(request.scope["headers"], started)
         status, body, headers = await self._answer(request)
         headers += request.headers
         if status in CUT_OFF or self.state.draining:
@@ -98,9 +105,12 @@ class Application:
         more = request.receive if status in CUT_OFF else None
         kind = JSON if status < 400 else PROBLEM
         await respond(send, status, body, request.request_id, headers, kind, more)
-        seconds = perf_counter() - started
-        endpoint = request.endpoint
+        ended, endpoint = perf_counter(), request.endpoint
+        seconds = ended - started
         answered(endpoint.path, status, seconds)
+        if trace is not None:
+            bundle_id = header(headers, BUNDLE_ID)
+            trace.end(endpoint.method, endpoint.path, request.request_id, bundle_id, status, ended)
         facts = {"endpoint": endpoint.path, "method": endpoint.method, "status": status}
         facts |= {"ms": round(1000 * seconds, 1), "request_id": request.request_id, "key": request.key}
         logger.info("answered", extra={TOLD: facts})
@@ -113,7 +123,7 @@ class Application:
             sent = b"" if endpoint.request is None else await read_body(request.scope, request.receive)
             current = self.state.current.answers  # once, so that one bundle answers the whole request
             bundle_id = current.bundle.bundle_id
-            headers.append((b"x-bundle-id", bundle_id.encode()))
+            headers.append((BUNDLE_ID, bundle_id.encode()))
             if bundle_id != POPULATION.bundle_id:
                 POPULATION.starts(bundle_id, _shares(current))
             REQUEST_ID.set(request.request_id)

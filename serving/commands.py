@@ -237,6 +237,25 @@ def serve(
             "--prices", metavar="FILE", help="prices.json of recsys campaign plan: /decide says whom to contact how."
         ),
     ] = None,
+    traces: Annotated[
+        str | None,
+        typer.Option(
+            "--traces",
+            metavar="URL",
+            help="A collector of OpenTelemetry, to be told of requests and stages, of no customer: "
+            "http://HOST:4318/v1/traces.",
+        ),
+    ] = None,
+    trace_share: Annotated[
+        float | None,
+        typer.Option(
+            "--trace-share",
+            min=0,
+            max=1,
+            metavar="SHARE",
+            help="Of the requests to trace whose caller does not say so (traceparent); 0.01 if not given.",
+        ),
+    ] = None,
 ) -> None:
     """Answer over HTTP; GET /openapi.json says what. Stops on Ctrl-C or SIGTERM.
 
@@ -259,6 +278,8 @@ def serve(
         drain=drain,
         rules=rules and absolute(rules),
         prices=prices and absolute(prices),
+        traces=traces,
+        trace_share=trace_share,
         workers=workers_of(workers),
     )
     access = Access(host, port, keys, tls_cert, tls_key, log_format)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -49,6 +50,14 @@ DRIFTED = Gauge("recsys_features_drifted", "Features whose index reaches a thres
                 multiprocess_mode="livemax")  # fmt: skip
 SCORE = Histogram("recsys_best_score", "Score of the best product of an answer.", buckets=SCORES)
 CHURN = Histogram("recsys_churn_probability", "Chance to leave that was answered.", buckets=CHANCES)
+SPANS = Counter(
+    "recsys_spans", "Spans of traces: sent, refused by the collector, or dropped for want of room.", ["fate"]
+)
+
+Staged = tuple[Stage, float, float]
+"""A stage, its begin and its end, by `perf_counter`."""
+STAGED: ContextVar[list[Staged] | None] = ContextVar("staged", default=None)
+"""Where the stages of the request being answered are noted, if it is traced."""
 
 
 class Population:
@@ -116,6 +125,11 @@ def failed(error: Exception) -> None:
     FAILURES.labels(type(error).__name__).inc()
 
 
+def spans(fate: Literal["sent", "refused", "no_room"], count: int) -> None:
+    """Count spans of traces that were sent, or dropped."""
+    SPANS.labels(fate).inc(count)
+
+
 def answered(endpoint: str, status: int, seconds: float) -> None:
     """Count an answer; `endpoint` is a path of the table, with its braces."""
     REQUESTS.labels(endpoint, str(status)).inc()
@@ -124,9 +138,12 @@ def answered(endpoint: str, status: int, seconds: float) -> None:
 
 @contextmanager
 def stage(name: Stage) -> Iterator[None]:
-    """Time a stage of a question."""
+    """Time a stage of a question, and note it where the question is traced."""
     started = perf_counter()
     try:
         yield
     finally:
-        STAGES.labels(name).observe(perf_counter() - started)
+        ended = perf_counter()
+        STAGES.labels(name).observe(ended - started)
+        if (noted := STAGED.get()) is not None:
+            noted.append((name, started, ended))

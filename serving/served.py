@@ -7,6 +7,7 @@ import os
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
@@ -15,6 +16,7 @@ from recsys.errors import ConfigError
 if TYPE_CHECKING:
     from serving.answers import Answers
     from serving.store import Store
+    from serving.traces import Traces
 
 VARIABLE = "RECSYS_SERVED"
 
@@ -42,6 +44,10 @@ class Served(BaseModel):
     """Seconds that a question may wait for its turn under lasting overload; None: as `serving/turns.py` has it."""
     drain: float = 0
     """Seconds between a worker's end of readiness and its end of answering."""
+    traces: str | None = None
+    """The URL of a collector that takes traces; None: nothing is traced."""
+    trace_share: float | None = None
+    """Of the requests about which their caller has not decided, the share that is traced; None: as traces.py has it."""
     _store: "Store | None" = PrivateAttr(default=None)
     """Open, and shared by the bundles that one worker loads: each reads and writes only what it saw itself."""
 
@@ -57,7 +63,11 @@ class Served(BaseModel):
         os.environ[VARIABLE] = self.model_dump_json()
 
     def check(self) -> None:
-        """ConfigError unless either a bundle or a registry is given."""
+        """ConfigError unless either a bundle or a registry is given, and a collector is named as it can be reached."""
+        if self.traces is not None:
+            _check_collector(self.traces)
+        elif self.trace_share is not None:
+            raise ConfigError("--trace-share: nothing is traced; name a collector with --traces URL")
         if (self.bundle is None) == (self.registry is None):
             raise ConfigError("serve: give either a BUNDLE or --registry DIR, which serves the one in force there")
 
@@ -76,6 +86,14 @@ class Served(BaseModel):
         registry.load(promoted)
         return registry.where(promoted)
 
+    def tracing(self) -> "Traces | None":
+        """What tells the collector; ModuleNotFoundError without the extra `traces`."""
+        if self.traces is None:
+            return None
+        from serving.traces import SHARE, Traces
+
+        return Traces(self.traces, SHARE if self.trace_share is None else self.trace_share)
+
     def answers(self, bundle: Path) -> "Answers":
         """A bundle with this lake or store, day and rules; LakeError and the like where they do not fit."""
         from serving.answers import Answers
@@ -93,3 +111,19 @@ class Served(BaseModel):
                 self.prices, found.bundle, self.workers, consents, found.customers.rules
             )
         return found
+
+
+def _check_collector(url: str) -> None:
+    """ConfigError unless this is the URL of a collector, without a password: URLs are shown and logged."""
+    right = "write http://HOST:4318/v1/traces, or https://…"
+    try:
+        parts = urlsplit(url)
+        where, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ConfigError(f"--traces: not a URL; {right}") from None
+    if parts.username is not None:
+        raise ConfigError("--traces: has a user in it; put what the collector asks for into OTEL_EXPORTER_OTLP_HEADERS")
+    if parts.scheme not in ("http", "https") or not where:
+        raise ConfigError(f"--traces {url}: not a URL of HTTP; {right}")
+    if parts.path in ("", "/"):
+        raise ConfigError(f"--traces {url}: has no path, and collectors take traces under one; {right}")

@@ -65,7 +65,8 @@ class Recommendations:
         with start_told():
             answers = served.answers(served.chosen())
             answers.warm_up()
-        app.state = State(Current(answers), turns_by_scope(served.max_wait))
+            traces = served.tracing()
+        app.state = State(Current(answers), turns_by_scope(served.max_wait), traces=traces)
         follower = None
         if served.registry is not None:
             follower = Follower(Registry(served.registry), app.state.current, served.answers, app.ask)
@@ -77,3 +78,9 @@ class Recommendations:
         drain_on_sigterm(app.state, served.drain, follower.stop if follower else None)
         day = answers.as_of
         say(bundle_id=answers.bundle.bundle_id, as_of=day and day.isoformat(), path=answers.paths[0])
+
+    @bentoml.on_shutdown
+    def send_last_traces(self) -> None:
+        """After the last answer; BentoML calls this."""
+        if app.state.traces is not None:
+            app.state.traces.close()
