@@ -3,7 +3,7 @@
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 
@@ -11,11 +11,8 @@ from recsys.bundle import Bundle
 from recsys.bundle.segmentation import Segmentation, segmentation_of
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -33,25 +30,11 @@ def assign(
     lake_path: Path | str,
     out: Path | str,
     *,
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
     threads: int = 2,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of segments: raises what it raises, and BundleError for a bundle without segments."""
-    return run_batch(
-        Bundle.load(bundle_path),
-        partial(assigning_all, threads=threads),
-        lake_path,
-        Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
-    )
+    return run_batch(Bundle.load(bundle_path), partial(assigning_all, threads=threads), lake_path, Path(out), **how)
 
 
 def assigning_all(bundle: Bundle, lake: Lake, as_of: date | None, *, threads: int) -> Question:
@@ -64,8 +47,6 @@ def assigning(segmentation: Segmentation) -> Question:
 
     def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
         customers = tables["customers"]["customer_id"].unique().sort()
-        if customers.is_empty():
-            return pl.DataFrame(schema={n: dtype for n, dtype in COLUMNS.items() if n != "bundle_id"}), 0
         rows = features(tables, scoring_examples(customers, as_of), segmentation.definition)
         return segmentation.assigned(rows), len(customers)
 

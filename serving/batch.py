@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import polars as pl
 
@@ -33,8 +33,14 @@ class Question:
     """Name and type of every column of a file; `bundle_id` is added to the answers."""
     order: tuple[str, ...]
     """The columns by which a file is sorted."""
-    answer: Callable[[dict[str, pl.DataFrame], date | None], tuple[pl.DataFrame, int]]
-    """The tables of a part of a bucket, seen from a day → rows in order, and of how many customers they are."""
+    of_some: Callable[[dict[str, pl.DataFrame], date | None], tuple[pl.DataFrame, int]]
+    """`answer` for tables with a customer at least."""
+
+    def answer(self, tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
+        """The tables of a part of a bucket, seen from a day → rows in order, and of how many customers they are."""
+        if tables["customers"].is_empty():
+            return pl.DataFrame(schema={name: dtype for name, dtype in self.columns.items() if name != "bundle_id"}), 0
+        return self.of_some(tables, as_of)
 
     def write(self, path: Path, parts: list[tuple[pl.DataFrame, int]], bundle_id: str) -> None:
         """The answers for a bucket's parts, each with its number of customers, as one file that appears when whole."""
@@ -65,18 +71,21 @@ class Finished:
     """Whether everything was there before this call."""
 
 
-def run_batch(
-    bundle: Bundle,
-    ask: AskRows,
-    lake_path: Path | str,
-    out: Path,
-    *,
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
-) -> Finished:
+class How(TypedDict, total=False):
+    """How a batch is run, whatever is asked."""
+
+    as_of: date | None
+    """The day from which customers are seen; by default that of the lake."""
+    version: int | None
+    """Of the lake; by default its newest."""
+    memory: int
+    """Bytes that a process may take; by default `MEMORY`."""
+    engine: Engine | None
+    """Where buckets are answered; by default in this process."""
+    progress: Progress | None
+
+
+def run_batch(bundle: Bundle, ask: AskRows, lake_path: Path | str, out: Path, **how: Unpack[How]) -> Finished:
     """Write `out/bucket=NNNN.parquet` for every bucket, then `out/manifest.json`.
 
     A run that was cut short continues from the bucket it was in, with the day and the lake version it began with.
@@ -86,9 +95,10 @@ def run_batch(
     Raises ConfigError (an impossible `as_of` or `memory`), DataError (`out` belongs to another run, or to something
     else), LakeError and BundleError.
     """
+    memory, engine = how.get("memory", MEMORY), how.get("engine")
     with only_writer(out):
         begun = begun_in(out)
-        lake, day = lake_and_day(bundle, lake_path, version, as_of, begun)
+        lake, day = lake_and_day(bundle, lake_path, how.get("version"), how.get("as_of"), begun)
         question = ask(bundle, lake, day)
         run = record(bundle, lake, day, question.options)
         begin(out, begun, run)
@@ -96,7 +106,7 @@ def run_batch(
         files = [work.file(bucket) for bucket in range(lake.buckets)]
         already = (out / MANIFEST).exists() and all(file.exists() for file in files)
         if not already:
-            answer_all(work, question, lake, engine, progress)
+            answer_all(work, question, lake, engine, how.get("progress"))
             publish_json(out / MANIFEST, _manifest(run, files))
         manifest = json.loads((out / MANIFEST).read_text())
     return Finished(out, bundle.bundle_id, day, manifest["rows"], manifest["customers"], already)

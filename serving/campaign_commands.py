@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers
+from serving.batch_commands import Address, EngineName, Memory, Threads, Version, Workers
+from serving.commands import AsOf, BundlePath, LakePath
 from serving.engine import Engines
-from serving.segment_commands import Memory, Threads, Version
 
 if TYPE_CHECKING:
     from recsys.campaigns.plan import CampaignPlan

@@ -3,7 +3,7 @@
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 
@@ -12,11 +12,8 @@ from recsys.bundle.churn import churn_of
 from recsys.churn.standing import standing
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -34,25 +31,11 @@ def score_churn(
     lake_path: Path | str,
     out: Path | str,
     *,
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
     threads: int = 2,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of churn: raises what it raises, and BundleError for a bundle that does not say who will leave."""
-    return run_batch(
-        Bundle.load(bundle_path),
-        partial(leaving_all, threads=threads),
-        lake_path,
-        Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
-    )
+    return run_batch(Bundle.load(bundle_path), partial(leaving_all, threads=threads), lake_path, Path(out), **how)
 
 
 def leaving_all(bundle: Bundle, lake: Lake, as_of: date | None, *, threads: int) -> Question:

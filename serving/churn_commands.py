@@ -1,22 +1,14 @@
 """Commands that say who of a lake will leave, from a bundle: score."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers, told
+from serving.batch_commands import Address, EngineName, Memory, Out, Threads, Version, Workers, run_command
+from serving.commands import AsOf, BundlePath, LakePath
 from serving.engine import Engines
-from serving.segment_commands import Memory, Threads, Version
 
 
 def score(
     bundle: BundlePath,
     lake: LakePath,
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Local directory for the scores: new, empty, or a run to continue.")
-    ],
+    out: Out,
     as_of: AsOf = None,
     version: Version = None,
     memory: Memory = "4GiB",
@@ -33,22 +25,20 @@ def score(
     continued by the same command, with the day and the lake version it began with. With --engine ray the buckets are
     spread over processes or a cluster (docs/scale.md); the files are the same.
     """
-    from recsys.bundle.fits import parse_day
-    from recsys.lake.parts import parse_memory
     from serving.churn import score_churn
-    from serving.engine import engine_of
 
-    day, budget = parse_day(as_of), parse_memory(memory)
-    with progress_bar("Scoring") as progress:
-        done = score_churn(
-            bundle,
-            lake,
-            out,
-            as_of=day,
-            version=version,
-            memory=budget,
-            threads=threads,
-            engine=engine_of(engine, workers, address, threads),
-            progress=progress,
-        )
-    told(done, "scored")
+    run_command(
+        score_churn,
+        "Scoring",
+        "scored",
+        bundle,
+        lake,
+        out,
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        workers=workers,
+        address=address,
+        threads=threads,
+    )

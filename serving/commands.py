@@ -1,18 +1,15 @@
 """Commands that read a bundle: verify, score, serve, report."""
 
-import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from recsys.progress import progress_bar
+from serving.batch_commands import Address, EngineName, Memory, Out, Threads, Version, Workers, run_command
 from serving.engine import Engines
 from serving.source import absolute
-
-if TYPE_CHECKING:
-    from serving.batch import Finished
 
 BundlePath = Annotated[
     Path, typer.Argument(metavar="BUNDLE", help="Directory of the bundle: the last line of `train`.")
@@ -30,35 +27,12 @@ AsOf = Annotated[
         "By default the day after the lake's last dated event, never the clock.",
     ),
 ]
-
-
-EngineName = Annotated[
-    Engines, typer.Option("--engine", help="Where buckets are answered: in this process, or by Ray's workers.")
-]
-Workers = Annotated[
-    int | None,
-    typer.Option("--workers", min=1, help="Buckets at a time with --engine ray; all processors if not given."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address", metavar="HOST:PORT", help="A running Ray cluster, all of whose nodes see BUNDLE, LAKE and OUT."
-    ),
-]
 RulesFile = Annotated[
     Path | None,
     typer.Option(
         "--rules", metavar="FILE", help="Who may be recommended what (docs/rules.md); applied before the ranking."
     ),
 ]
-
-
-def told(done: "Finished", verb: str, more: str = "") -> None:
-    """Say what a batch run did, with `more` after the customers, and print where its files are."""
-    seen = f", seen from {done.as_of}" if done.as_of else ""
-    said = "already complete" if done.already else verb
-    print(f"{said}: {done.customers:,} customers{more}{seen}, bundle {done.bundle_id}", file=sys.stderr)
-    print(done.out)
 
 
 def verify(bundle: BundlePath) -> None:
@@ -79,15 +53,10 @@ def verify(bundle: BundlePath) -> None:
 def score(
     bundle: BundlePath,
     lake: LakePath,
-    out: Annotated[
-        Path, typer.Argument(metavar="OUT", help="Local directory for the scores: new, empty, or a run to continue.")
-    ],
+    out: Out,
     top: Annotated[int, typer.Option("--top", metavar="K", help="Products per customer.")] = 10,
     as_of: AsOf = None,
-    version: Annotated[
-        int | None,
-        typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions)."),
-    ] = None,
+    version: Version = None,
     diversity: Annotated[
         float | None,
         typer.Option(
@@ -95,10 +64,8 @@ def score(
         ),
     ] = None,
     rules: RulesFile = None,
-    memory: Annotated[
-        str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
-    ] = "4GiB",
-    threads: Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")] = 2,
+    memory: Memory = "4GiB",
+    threads: Threads = 2,
     engine: EngineName = Engines.local,
     workers: Workers = None,
     address: Address = None,
@@ -110,28 +77,26 @@ def score(
     A run that was cut short is continued by the same command, with the day and the lake version it began with.
     With --engine ray the buckets are spread over processes or a cluster (docs/scale.md); the files are the same.
     """
-    from recsys.bundle.fits import parse_day
-    from recsys.lake.parts import parse_memory
-    from serving.engine import engine_of
     from serving.score import score as run
 
-    day, budget = parse_day(as_of), parse_memory(memory)
-    with progress_bar("Scoring") as progress:
-        scores = run(
-            bundle,
-            lake,
-            out,
-            top=top,
-            as_of=day,
-            version=version,
-            diversity=diversity,
-            rules=rules,
-            memory=budget,
-            threads=threads,
-            engine=engine_of(engine, workers, address, threads),
-            progress=progress,
-        )
-    told(scores, "scored", f", {scores.rows:,} rows")
+    run_command(
+        run,
+        "Scoring",
+        "scored",
+        bundle,
+        lake,
+        out,
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        workers=workers,
+        address=address,
+        threads=threads,
+        top=top,
+        diversity=diversity,
+        rules=rules,
+    )
 
 
 def similar(

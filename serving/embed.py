@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
@@ -15,11 +15,8 @@ from recsys.errors import BundleError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 
 
 def embed(
@@ -27,25 +24,11 @@ def embed(
     lake_path: Path | str,
     out: Path | str,
     *,
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
     threads: int = 2,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of vectors: raises what it raises, and BundleError for a bundle that has none of customers."""
-    return run_batch(
-        Bundle.load(bundle_path),
-        partial(embedding_all, threads=threads),
-        lake_path,
-        Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
-    )
+    return run_batch(Bundle.load(bundle_path), partial(embedding_all, threads=threads), lake_path, Path(out), **how)
 
 
 def embedding_all(bundle: Bundle, lake: Lake, as_of: date | None, *, threads: int) -> Question:
@@ -94,8 +77,6 @@ def _vectors(
 
     def answer(tables: dict[str, pl.DataFrame], as_of: date | None) -> tuple[pl.DataFrame, int]:
         customers = tables["customers"]["customer_id"].unique().sort()
-        if customers.is_empty():
-            return pl.DataFrame(schema={n: dtype for n, dtype in columns.items() if n != "bundle_id"}), 0
         found = told(features(tables, scoring_examples(customers, as_of), definition))
         values = [pl.Series(name, array, dtype=columns[name]) for name, array in found.items()]
         return pl.DataFrame([customers.alias("customer_id"), *values]), len(customers)

@@ -2,7 +2,7 @@
 
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 
@@ -11,36 +11,18 @@ from recsys.errors import DataError
 from recsys.features.definition import FeatureDefinition
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features, row_schema
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 
 
 def write_feature_rows(
     bundle_path: Path | str,
     lake_path: Path | str,
     out: Path | str,
-    *,
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of feature rows: raises what it raises, and DataError for an attribute called bundle_id."""
-    return run_batch(
-        Bundle.load(bundle_path),
-        reading_all,
-        lake_path,
-        Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
-    )
+    return run_batch(Bundle.load(bundle_path), reading_all, lake_path, Path(out), **how)
 
 
 def reading_all(bundle: Bundle, lake: Lake, as_of: date | None) -> Question:

@@ -8,8 +8,8 @@ import typer
 
 from recsys.errors import ConfigError
 from recsys.progress import progress_bar
+from serving.batch_commands import Memory, Threads, Version
 from serving.commands import AsOf, BundlePath, LakePath
-from serving.segment_commands import Memory, Threads, Version
 
 
 def retention(

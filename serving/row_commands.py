@@ -1,18 +1,8 @@
 """Commands that write what models read of every customer, and the vectors they make of it: features, embed."""
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, LakePath, Workers, told
+from serving.batch_commands import Address, EngineName, Memory, Out, Threads, Version, Workers, run_command
+from serving.commands import AsOf, BundlePath, LakePath
 from serving.engine import Engines
-from serving.segment_commands import Memory, Threads, Version
-
-Out = Annotated[
-    Path, typer.Argument(metavar="OUT", help="Local directory for the files: new, empty, or a run to continue.")
-]
 
 
 def embed(
@@ -35,25 +25,23 @@ def embed(
     same command, with the day and the lake version it began with. With --engine ray the buckets are spread over
     processes or a cluster (docs/scale.md); the files are the same.
     """
-    from recsys.bundle.fits import parse_day
-    from recsys.lake.parts import parse_memory
     from serving.embed import embed as run
-    from serving.engine import engine_of
 
-    day, budget = parse_day(as_of), parse_memory(memory)
-    with progress_bar("Embedding") as progress:
-        done = run(
-            bundle,
-            lake,
-            out,
-            as_of=day,
-            version=version,
-            memory=budget,
-            threads=threads,
-            engine=engine_of(engine, workers, address, threads),
-            progress=progress,
-        )
-    told(done, "embedded")
+    run_command(
+        run,
+        "Embedding",
+        "embedded",
+        bundle,
+        lake,
+        out,
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        workers=workers,
+        address=address,
+        threads=threads,
+    )
 
 
 def features(
@@ -75,21 +63,19 @@ def features(
     by the same command, with the day and the lake version it began with. With --engine ray the buckets are spread
     over processes or a cluster (docs/scale.md); the files are the same.
     """
-    from recsys.bundle.fits import parse_day
-    from recsys.lake.parts import parse_memory
-    from serving.engine import engine_of
     from serving.feature_rows import write_feature_rows
 
-    day, budget = parse_day(as_of), parse_memory(memory)
-    with progress_bar("Features") as progress:
-        done = write_feature_rows(
-            bundle,
-            lake,
-            out,
-            as_of=day,
-            version=version,
-            memory=budget,
-            engine=engine_of(engine, workers, address, threads=1),
-            progress=progress,
-        )
-    told(done, "written")
+    run_command(
+        write_feature_rows,
+        "Features",
+        "written",
+        bundle,
+        lake,
+        out,
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        workers=workers,
+        address=address,
+    )

@@ -3,7 +3,7 @@
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import polars as pl
 
@@ -11,12 +11,9 @@ from recsys.bundle import Adoption, Bundle, Recommender
 from recsys.errors import ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
 from recsys.rules import Rules
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 from serving.rules import RulesInForce
 
 COLUMNS = {
@@ -34,14 +31,10 @@ def score(
     out: Path | str,
     *,
     top: int = 10,
-    as_of: date | None = None,
-    version: int | None = None,
     diversity: float | None = None,
     rules: Path | str | None = None,
-    memory: int = MEMORY,
     threads: int = 2,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of recommendations; the files do not depend on the `threads` of the graphs.
 
@@ -54,17 +47,7 @@ def score(
         raise ConfigError(f"--diversity {diversity:g}: from 0, by score alone, to 1")
     read = None if rules is None else Rules.read(rules)
     ask = partial(recommending_all, top=top, diversity=diversity, rules=read, rules_file=str(rules), threads=threads)
-    return run_batch(
-        Bundle.load(bundle_path),
-        ask,
-        lake_path,
-        Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
-    )
+    return run_batch(Bundle.load(bundle_path), ask, lake_path, Path(out), **how)
 
 
 def recommending_all(
@@ -107,8 +90,6 @@ def recommendations(
 ) -> tuple[pl.DataFrame, int]:
     """For every customer of a bucket the columns of a file but for the bundle; and how many customers that is."""
     customers = tables["customers"]["customer_id"].unique().sort()
-    if customers.is_empty():
-        return pl.DataFrame(schema={n: dtype for n, dtype in columns(adoption).items() if n != "bundle_id"}), 0
     k = min(top, len(recommender.products))
     rows = features(tables, scoring_examples(customers, as_of), recommender.definition)
     eligibility = None if rules is None else rules.eligible(tables, rows, as_of)

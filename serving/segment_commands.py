@@ -9,17 +9,11 @@ import typer
 from recsys.drift import ColumnDrift
 from recsys.durable import rename
 from recsys.progress import progress_bar
-from serving.commands import Address, AsOf, BundlePath, EngineName, Workers, told
+from serving.batch_commands import Address, EngineName, Memory, Threads, Version, Workers, run_command
+from serving.commands import AsOf, BundlePath
 from serving.engine import Engines
 
 LakeName = Annotated[str, typer.Option("--lake", metavar="LAKE", help="The lake: a directory, or s3://bucket/prefix.")]
-Version = Annotated[
-    int | None, typer.Option("--version", metavar="N", help="The lake's newest version, or this one (data versions).")
-]
-Memory = Annotated[
-    str, typer.Option("--memory", metavar="SIZE", help="Memory to stay within; larger buckets are read in parts.")
-]
-Threads = Annotated[int, typer.Option("--threads", min=1, help="Processor threads of the graphs.")]
 CELLS = 2
 """Cells of a column that are told of a drift."""
 
@@ -45,25 +39,23 @@ def assign(
     command, with the day and the lake version it began with. With --engine ray the buckets are spread over processes
     or a cluster (docs/scale.md); the files are the same.
     """
-    from recsys.bundle.fits import parse_day
-    from recsys.lake.parts import parse_memory
     from serving.assign import assign as run
-    from serving.engine import engine_of
 
-    day, budget = parse_day(as_of), parse_memory(memory)
-    with progress_bar("Assigning") as progress:
-        done = run(
-            bundle,
-            lake,
-            out,
-            as_of=day,
-            version=version,
-            memory=budget,
-            threads=threads,
-            engine=engine_of(engine, workers, address, threads),
-            progress=progress,
-        )
-    told(done, "assigned")
+    run_command(
+        run,
+        "Assigning",
+        "assigned",
+        bundle,
+        lake,
+        out,
+        as_of=as_of,
+        version=version,
+        memory=memory,
+        engine=engine,
+        workers=workers,
+        address=address,
+        threads=threads,
+    )
 
 
 def drift(

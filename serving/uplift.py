@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import polars as pl
@@ -15,12 +15,9 @@ from recsys.churn.standing import standing
 from recsys.errors import ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
-from recsys.lake.parts import MEMORY
 from recsys.lake.store import Lake
-from recsys.progress import Progress
 from recsys.uplift.actions import SCHEMA
-from serving.batch import Finished, Question, run_batch
-from serving.buckets import Engine
+from serving.batch import Finished, How, Question, run_batch
 
 COLUMNS: dict[str, Any] = {
     "customer_id": pl.String,
@@ -38,12 +35,8 @@ def score_uplift(
     out: Path | str,
     *,
     actions: Sequence[str] = (),
-    as_of: date | None = None,
-    version: int | None = None,
-    memory: int = MEMORY,
     threads: int = 2,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
+    **how: Unpack[How],
 ) -> Finished:
     """`run_batch` of uplift: raises what it raises, BundleError for a bundle without it, and ConfigError or DataError
     for an action that it does not know."""
@@ -52,11 +45,7 @@ def score_uplift(
         partial(adding_all, actions=tuple(actions), threads=threads),
         lake_path,
         Path(out),
-        as_of=as_of,
-        version=version,
-        memory=memory,
-        engine=engine,
-        progress=progress,
+        **how,
     )
 
 

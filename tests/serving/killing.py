@@ -27,4 +27,4 @@ def killing(
             os.kill(os.getpid(), signal.SIGKILL)
         return found
 
-    return replace(question, answer=answer)
+    return replace(question, of_some=answer)
