@@ -15,6 +15,7 @@ from recsys.campaigns.plan import CampaignPlan
 from recsys.durable import rename, sync
 from recsys.lake.store import Lake
 from recsys.rules import Rules
+from serving.campaign_since import Since
 from serving.campaign_values import Bucket, Valuation
 from serving.rules import RulesInForce
 from serving.run_record import partial_of
@@ -27,10 +28,15 @@ class Valuing:
     """What a plan asks of every bucket; kept as a folder of arrays."""
 
     valuation: Valuation
+    since: Since | None = None
+    """What a store knows since the lake."""
 
     def answer(self, tables: dict[str, pl.DataFrame], as_of: date | None) -> Bucket:
         """Everyone in these tables, by id."""
-        return self.valuation.of(tables, as_of)
+        if self.since is None:
+            return self.valuation.of(tables, as_of)
+        known = self.since.known(tables["customers"]["customer_id"].unique())
+        return self.valuation.of(known.joined(tables), as_of, known)
 
     def write(self, place: Path, parts: list[Bucket], bundle_id: str) -> None:
         """A folder that appears when whole."""
@@ -66,10 +72,12 @@ def valuing_all(
     rules: Rules | None,
     rules_file: str,
     threads: int,
+    since: Since | None = None,
 ) -> Valuing:
     """`Valuing` from a bundle and a lake; `rules_file` names where the rules were read, for errors."""
-    in_force = None if rules is None else RulesInForce.of(rules, rules_file, bundle, lake, as_of, threads)
-    return Valuing(Valuation(bundle, plan, threads, in_force))
+    others = () if since is None else ("contacts",)
+    in_force = None if rules is None else RulesInForce.of(rules, rules_file, bundle, lake, as_of, threads, others)
+    return Valuing(Valuation(bundle, plan, threads, in_force), since)
 
 
 def read_values(place: Path) -> Bucket:

@@ -1,6 +1,5 @@
 """The commands `recsys campaign plan` and `recsys campaign frontier`."""
 
-import shutil
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,6 +28,15 @@ RulesFile = Annotated[
         "--rules", metavar="FILE", help="Who may be offered what, and contacted how (docs/rules.md); binds the plan."
     ),
 ]
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        "--store",
+        metavar="STORE",
+        help="The online state (recsys state load): a file, or postgresql://user:password@host/database. Contacts that "
+        "were decided or made there since the lake, consents and erasures count.",
+    ),
+]
 
 
 def plan(
@@ -37,6 +45,7 @@ def plan(
     lake: LakePath,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="Local directory: new, empty, or a run to continue.")],
     rules: RulesFile = None,
+    store: StoreOption = None,
     as_of: AsOf = None,
     version: Version = None,
     memory: Memory = "4GiB",
@@ -62,7 +71,7 @@ def plan(
     day, room, read = _asked(plan, as_of, memory)
     there = engine_of(engine, workers, address, threads)
     with progress_bar("Campaign plan") as progress, only_writer(out):
-        job = open_job(read, bundle, lake, out, day, version, rules=rules)
+        job = open_job(read, bundle, lake, out, day, version, rules=rules, store=store)
         told = make_plan(job, room, threads, progress, there)
     currency = told["currency"]
     print(
@@ -92,6 +101,7 @@ def frontier(
     lake: LakePath,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Local directory for the page and its JSON.")],
     rules: RulesFile = None,
+    store: StoreOption = None,
     as_of: AsOf = None,
     version: Version = None,
     memory: Memory = "4GiB",
@@ -111,14 +121,13 @@ def frontier(
     from serving.campaign_frontier import frontier as run
     from serving.campaign_frontier_page import frontier_page
     from serving.campaign_job import open_job
-    from serving.campaign_plan import VALUES
     from serving.engine import engine_of
     from serving.run_record import only_writer
 
     day, room, read = _asked(plan, as_of, memory)
     there = engine_of(engine, workers, address, threads)
     with progress_bar("Frontier") as progress, only_writer(out):
-        job = open_job(read, bundle, lake, out, day, version, "campaign frontier", rules)
+        job = open_job(read, bundle, lake, out, day, version, "campaign frontier", rules, store)
         told = run(job, room, threads, progress, there)
     currency = told["currency"]
     for point in told["points"]:
@@ -129,7 +138,7 @@ def frontier(
     stops = told["stops_paying_at"]
     print("more still pays at the largest" if stops is None else f"no longer pays from {money(stops, currency)} on")
     page = write_page(out, "frontier", told, frontier_page(told))[1]
-    shutil.rmtree(out / VALUES, ignore_errors=True)
+    job.tidy()
     print(page)
 
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,8 +14,13 @@ from recsys.campaigns.plan import CampaignPlan
 from recsys.lake.store import Lake
 from recsys.rules import Rules
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
+from serving.campaign_since import FOLDER, Since, day_after
 from serving.campaign_values import Valuation
 from serving.run_record import begin, begun_in, lake_and_day, record
+from serving.store import Store
+from serving.store.engine import name_of, url_of
+
+VALUES = ".values"
 
 
 @dataclass(frozen=True)
@@ -29,6 +36,10 @@ class Job:
     rules: Rules | None = None
     """Who may be offered what, and contacted how."""
     rules_path: str = "rules"
+    since: Since | None = None
+    """What a store knows since the lake, copied when the run was begun."""
+    store: Mapping[str, Any] | None = None
+    """What was copied: the store's name, counts, last day, digest."""
 
     @property
     def unit(self) -> float:
@@ -39,7 +50,8 @@ class Job:
     def identity(self) -> dict[str, Any]:
         """What the plan follows from."""
         ruled = {} if self.rules is None else {"rules": self.rules.digest}
-        asked = {"job": self.kind, "plan": self.plan.model_dump(mode="json"), **ruled}
+        stored = {} if self.store is None else {"store": dict(self.store)}
+        asked = {"job": self.kind, "plan": self.plan.model_dump(mode="json"), **ruled, **stored}
         return record(self.bundle, self.lake, self.day, asked)
 
     @property
@@ -47,6 +59,11 @@ class Job:
         """A hash of it."""
         text = json.dumps(self.identity, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def tidy(self) -> None:
+        """Remove what only a run that is cut short needs."""
+        for name in (VALUES, FOLDER):
+            shutil.rmtree(self.out / name, ignore_errors=True)
 
 
 def open_job(
@@ -58,17 +75,38 @@ def open_job(
     version: int | None,
     kind: str = "campaign plan",
     rules: Path | None = None,
+    store: str | None = None,
 ) -> Job:
     """Open bundle and lake, and what was begun in `out`, which is made if it is missing.
 
-    Raises DataError if `out` belongs to another run, ConfigError for a file that is not of rules.
+    With a `store` the plan is seen from the day after the last that lake and store know, unless `as_of` says another.
+    Raises DataError if `out` belongs to another run, ConfigError for a file that is not of rules, StoreError.
     """
     ruled = None if rules is None else Rules.read(rules)
     bundle = Bundle.load(bundle_path)
     out.mkdir(parents=True, exist_ok=True)
     begun = begun_in(out)
-    job = Job(plan, bundle, *lake_and_day(bundle, lake_path, version, as_of, begun), out, kind, ruled, str(rules))
+    lake, day = lake_and_day(bundle, lake_path, version, as_of, begun)
     if begun is None:
         Valuation(bundle, plan, threads=1)  # a plan that does not fit the bundle is refused before anything is written
+    since, told = (None, None) if store is None else _since(store, lake, out, begun)
+    if begun is None and as_of is None and day is not None and told is not None:
+        day = max(day, day_after(told) or day)
+    job = Job(plan, bundle, lake, day, out, kind, ruled, str(rules), since, told)
     begin(out, begun, job.identity)
+    if since is not None:
+        since.publish()
     return job
+
+
+def _since(store: str, lake: Lake, out: Path, begun: Mapping[str, Any] | None) -> tuple[Since, dict[str, Any]]:
+    """The copy of a store and what is in it: that of the run that was begun, else one that is made now."""
+    since = Since.of(out, lake)
+    if begun is not None:
+        copied, name = begun.get("store") or {}, name_of(url_of(store))
+        return since, dict(copied) if copied.get("name") == name else {"name": name}
+    opened = Store.open(store)
+    try:
+        return since, since.copy(opened, lake)
+    finally:
+        opened.close()

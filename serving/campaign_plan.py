@@ -1,7 +1,6 @@
 """The job `recsys campaign plan`: values bucket by bucket, prices from all of them, then the plan bucket by bucket."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -24,14 +23,14 @@ from recsys.progress import Progress
 from serving.batch import PARQUET
 from serving.buckets import Engine, Work, answer_all
 from serving.campaign_arrays import read_values, valuing_all
-from serving.campaign_job import Job
+from serving.campaign_job import VALUES, Job
 from serving.campaign_off_policy import off_policy
 from serving.campaign_page import plan_page
 from serving.campaign_summary import summary
 from serving.campaign_values import Bucket
 from serving.run_record import partial_of
 
-VALUES, PRICES, SUMMARY, REMOVED = ".values", "prices.json", "plan.json", "removed"
+PRICES, SUMMARY, REMOVED = "prices.json", "plan.json", "removed"
 GAP = 1e-5
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
 COLUMNS: dict[str, Any] = {
@@ -77,13 +76,15 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress, engine: E
     content = summary(job, problem, limits, solution, buckets, drawn)
     content["off_policy"] = off_policy(job, buckets, solution.chosen, memory, progress)
     write_page(job.out, "plan", content, plan_page(content))
-    shutil.rmtree(job.out / VALUES, ignore_errors=True)
+    job.tidy()
     return content
 
 
 def valued(job: Job, memory: int, threads: int, engine: Engine | None, progress: Progress) -> list[Bucket]:
     """Values of every bucket, found in this process or by an engine, written once and mapped."""
-    ask = partial(valuing_all, plan=job.plan, rules=job.rules, rules_file=job.rules_path, threads=threads)
+    ask = partial(
+        valuing_all, plan=job.plan, rules=job.rules, rules_file=job.rules_path, threads=threads, since=job.since
+    )
     (job.out / VALUES).mkdir(exist_ok=True)
     work = Work.of(job.bundle, job.lake, job.day, ask, job.out / VALUES, suffix="", memory=memory)
     answer_all(work, ask(job.bundle, job.lake, job.day), job.lake, engine, progress, "buckets valued")

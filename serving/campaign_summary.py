@@ -1,6 +1,7 @@
 """What a campaign plan comes to: value beside its bound, prices in words, use of every limit; aggregates only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,20 @@ def _notes(job: Job, content: dict[str, Any]) -> list[str]:
         )
     if "consents" not in job.lake.tables:
         said.append("The lake has no table consents: whether these customers may be contacted is not known here.")
-    if "contacts" not in job.lake.tables:
+    if "contacts" not in job.lake.tables and job.store is None:
         said.append("The lake has no table contacts: cooling-off, windows and contact pressure start from nothing.")
+    if job.store is not None:
+        said.append(_since(job.store, job.day))
     if not plan.holdout:
         said.append("Nobody is held out, so what this plan brings cannot be measured.")
     return said
+
+
+def _since(store: Mapping[str, Any], day: date | None) -> str:
+    """What the plan took from a store."""
+    later = day is not None and store.get("last", "") >= day.isoformat()
+    return (
+        f"From the store since the lake: {store['decided']:,} contacts that were decided, {store['contacts']:,} that "
+        f"were made, {store['consents']:,} consents given or withdrawn, {store['erased']:,} customers erased"
+        + (f"; what is of {day} or later does not count." if later else ".")
+    )

@@ -16,13 +16,15 @@ from recsys.campaigns.allocation import Part
 from recsys.campaigns.contact_history import History, history
 from recsys.campaigns.offers import Offers
 from recsys.campaigns.plan import CampaignPlan
-from recsys.campaigns.reasons import CAPPED, CONSENT, NOTHING, RESTING, RULED, STANDING
+from recsys.campaigns.reasons import CAPPED, CONSENT, LEFT, NOTHING, RESTING, RULED, STANDING
 from recsys.churn.standing import standing_by_tables
 from recsys.errors import BundleError, ConfigError
 from recsys.features.examples import scoring_examples
 from recsys.features.features import features
 from recsys.retention.consent import consented
 from recsys.rules import Eligibility
+from serving.campaign_since import Known
+from serving.decisions import with_all_decided
 from serving.rules import RulesInForce
 
 
@@ -100,8 +102,8 @@ class Valuation:
             )
         return found
 
-    def of(self, tables: dict[str, pl.DataFrame], day: date | None) -> Bucket:
-        """Everyone in these tables, by id."""
+    def of(self, tables: dict[str, pl.DataFrame], day: date | None, since: Known | None = None) -> Bucket:
+        """Everyone in these tables, by id; contacts that a store says were decided count as made."""
         ids = tables["customers"]["customer_id"].unique().sort()
         if not len(ids):
             empty = np.zeros((len(self.offers.index), 0), dtype=np.float32)
@@ -110,10 +112,15 @@ class Valuation:
             return Bucket(ids, part, none.astype(np.int8), *self._no_rules(empty))
         rows = features(tables, scoring_examples(ids, day), self.recommender.definition)
         groups, standing = self.groups(tables, ids, day), self.standing(tables, ids, day)
-        found = self.valued(tables, ids, lambda: rows, self.recommender.allowed(rows), groups, day, standing)
+        bound = tables
+        if since is not None:
+            standing[ids.is_in(since.erased).to_numpy()] = LEFT
+            decided = with_all_decided(tables.get("contacts"), since.decided(day))
+            bound = tables if decided is None else {**tables, "contacts": decided}
+        found = self.valued(bound, ids, lambda: rows, self.recommender.allowed(rows), groups, day, standing)
         if self.rules is None:
             return found
-        contacts = self.rules.contactable(tables, rows, day)
+        contacts = self.rules.contactable(bound, rows, day)
         return self.ruled(found, contacts, self.rules.eligible(tables, rows, day))
 
     def ruled(self, bucket: Bucket, contacts: Eligibility | None, products: Eligibility | None) -> Bucket:

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -30,7 +31,7 @@ def begun_in(out: Path) -> dict[str, Any] | None:
         if not isinstance(run, dict) or run.get("schema") != 1:
             raise DataError(f"{out / RUN}: not the record of a run; name an empty directory")
         return run
-    others = sorted(path.name for path in out.iterdir() if path.name != partial_of(out / RUN).name)
+    others = sorted(name for path in out.iterdir() if not re.fullmatch(r"\..+\.partial", name := path.name))
     if others:
         raise DataError(
             f"{out}: holds {others[0]} and no run that could be continued; name a new or an empty directory"
