@@ -5,17 +5,26 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
+import polars as pl
 import pytest
+import yaml
 
 from recsys.bundle import Bundle
+from recsys.campaigns.plan import CampaignPlan
 from recsys.errors import ConfigError
 from recsys.lake.store import Lake
 from serving.batch import run_batch
+from serving.campaign_job import open_job
+from serving.campaign_plan import make_plan
 from serving.engine import Engines, engine_of
 from serving.score import recommending_all, score
+from serving.store import Store
+from serving.store.decisions import keep
+from serving.store.load import load
 from tests.conftest import ROOT, SmallBank, called
 from tests.serving.killing import killing
 from tests.serving.ruled_bank import ruled_lake, write_rules
@@ -68,8 +77,8 @@ def test_the_bucket_of_a_worker_that_was_killed_is_redone(
     bundle = Bundle.load(small_bundle)
     run_batch(bundle, ASK, small_lake, tmp_path / "here")
     marker = tmp_path / "killed"
-    ask = partial(killing, ask=ASK, victim="C0123", marker=marker)
-    run_batch(bundle, ask, small_lake, tmp_path / "there", engine=engine_of(Engines.ray, 2, None, 1))
+    engine = killing(engine_of(Engines.ray, 2, None, 1), "C0123", marker)
+    run_batch(bundle, ASK, small_lake, tmp_path / "there", engine=engine)
     assert int(marker.read_text()) != os.getpid()
     assert content(tmp_path / "there") == content(tmp_path / "here")
 
@@ -89,13 +98,35 @@ def test_everything_else_is_answered_there_too(
         assert content(tmp_path / f"there-{what}") == content(tmp_path / f"here-{what}")
 
 
-def test_a_plan_has_the_same_files(ray_here: None, small_bank: SmallBank, tmp_path: Path) -> None:
-    plan, bundle, lake = str(ROOT / "docs" / "campaign_plan.yaml"), str(small_bank.bundle), str(small_bank.lake)
-    for name, more in (("here", []), ("there", ["--engine", "ray", "--workers", "2"])):
-        called("campaign", "plan", plan, bundle, lake, str(tmp_path / name), "--threads", "1", *more)
+def test_a_plan_has_the_same_files_when_a_worker_was_killed_and_a_store_knows_of_contacts(
+    ray_here: None, small_bank: SmallBank, tmp_path: Path
+) -> None:
+    file, bundle, lake = ROOT / "docs" / "campaign_plan.yaml", str(small_bank.bundle), str(small_bank.lake)
+    state, there, marker = str(tmp_path / "state.db"), tmp_path / "there", tmp_path / "killed"
+    load(bundle, lake, state, threads=1)
+    ids = Lake.open(lake).read("customers")["customer_id"].unique().sort().to_list()
+    _contact(state, ids[::2])
+    called("campaign", "plan", str(file), bundle, lake, str(tmp_path / "here"), "--threads", "1", "--store", state)
+    plan = CampaignPlan.model_validate(yaml.safe_load(file.read_text()))
+    job = open_job(plan, bundle, lake, there, None, None, store=state)
+    engine = killing(engine_of(Engines.ray, 2, None, 1), ids[7], marker)
+    told = make_plan(job, 4 << 30, 1, lambda done, total, what: None, engine)
+    assert int(marker.read_text()) != os.getpid()
+    assert told["store"]["decided"] == len(ids[::2])
     here = content(tmp_path / "here")
     assert {"bucket=0001.parquet", "plan.html", "plan.json", "prices.json"} <= set(here)
-    assert content(tmp_path / "there") == here
+    assert content(there) == here
+    called_up = set(pl.read_parquet(there / "bucket=*.parquet").filter(pl.col("channel") == "phone")["customer_id"])
+    assert called_up and not called_up & set(ids[::2]), "30 days of rest after a call"
+
+
+def _contact(state: str, ids: list[str]) -> None:
+    """Have it stand in a store that /decide contacted these customers by phone, the day before the plan's."""
+    store, at = Store.open(state), datetime(2024, 12, 31, 12)
+    for customer_id in ids:
+        made = {"decision_id": customer_id, "customer_id": customer_id, "at": at, "prices": "P"}
+        keep(store, {**made, "actions": [{"channel": "phone"}]}, at)
+    store.close()
 
 
 def test_an_error_of_a_bucket_is_told_as_it_is_here(
