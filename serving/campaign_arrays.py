@@ -16,7 +16,7 @@ from recsys.durable import rename, sync
 from recsys.lake.store import Lake
 from recsys.rules import Rules
 from serving.campaign_since import Since
-from serving.campaign_values import Bucket, Valuation
+from serving.campaign_values import Bucket, Valuation, check_groups
 from serving.rules import RulesInForce
 from serving.run_record import partial_of
 
@@ -74,7 +74,11 @@ def valuing_all(
     threads: int,
     since: Since | None = None,
 ) -> Valuing:
-    """`Valuing` from a bundle and a lake; `rules_file` names where the rules were read, for errors."""
+    """`Valuing` from a bundle and a lake; `rules_file` names where the rules were read, for errors.
+
+    Raises ConfigError and BundleError for a plan and rules that do not fit them.
+    """
+    check_groups(plan, lake.tables["customers"].columns)
     others = () if since is None else ("contacts",)
     in_force = None if rules is None else RulesInForce.of(rules, rules_file, bundle, lake, as_of, threads, others)
     return Valuing(Valuation(bundle, plan, threads, in_force), since)

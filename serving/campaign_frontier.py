@@ -86,7 +86,13 @@ def _part(gain: np.ndarray, cost: np.ndarray) -> dict[str, float]:
 
 def frontier(job: Job, memory: int, threads: int, progress: Progress, engine: Engine | None = None) -> dict[str, Any]:
     """Spend and margin at every budget, where more stops paying, by channel and segment, and what levels bring."""
-    buckets, plan = valued(job, memory, threads, engine, progress), job.plan
+    buckets = valued(job, memory, threads, engine, progress)
+    with job.judging():
+        return _frontier(job, buckets, threads, progress)
+
+
+def _frontier(job: Job, buckets: Sequence[Bucket], threads: int, progress: Progress) -> dict[str, Any]:
+    plan = job.plan
     free = Solved.of(plan.model_copy(update={"budget": None}), buckets, threads, None)
     most = free.point(None)
     base = float(plan.budget or most["spend"])

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 
 from recsys.bundle import Bundle
 from recsys.campaigns.plan import CampaignPlan
+from recsys.errors import RecsysError
 from recsys.lake.store import Lake
 from recsys.rules import Rules
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
+from serving.campaign_arrays import valuing_all
 from serving.campaign_since import FOLDER, Since, day_after
-from serving.campaign_values import Valuation
-from serving.run_record import begin, begun_in, lake_and_day, record
+from serving.run_record import RUN, begin, begun_in, lake_and_day, record
 from serving.store import Store
 from serving.store.engine import name_of, url_of
 
@@ -65,6 +67,16 @@ class Job:
         for name in (VALUES, FOLDER):
             shutil.rmtree(self.out / name, ignore_errors=True)
 
+    @contextmanager
+    def judging(self) -> Iterator[None]:
+        """Where a plan is found to be impossible, leave nothing that would keep a corrected one from its place."""
+        try:
+            yield
+        except RecsysError:
+            self.tidy()
+            (self.out / RUN).unlink(missing_ok=True)
+            raise
+
 
 def open_job(
     plan: CampaignPlan,
@@ -87,8 +99,8 @@ def open_job(
     out.mkdir(parents=True, exist_ok=True)
     begun = begun_in(out)
     lake, day = lake_and_day(bundle, lake_path, version, as_of, begun)
-    if begun is None:
-        Valuation(bundle, plan, threads=1)  # a plan that does not fit the bundle is refused before anything is written
+    if begun is None:  # what does not fit is refused before anything is written
+        valuing_all(bundle, lake, day, plan=plan, rules=ruled, rules_file=str(rules), threads=1)
     since, told = (None, None) if store is None else _since(store, lake, out, begun)
     if begun is None and as_of is None and day is not None and told is not None:
         day = max(day, day_after(told) or day)

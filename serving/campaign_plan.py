@@ -60,8 +60,9 @@ def make_plan(job: Job, memory: int, threads: int, progress: Progress, engine: E
         found: dict[str, Any] = json.loads((job.out / SUMMARY).read_text(encoding="utf-8"))
         return found
     buckets = valued(job, memory, threads, engine, progress)
-    problem, limits = problem_of(job.plan, buckets)
-    solution = solve(problem, threads=threads, gap=GAP, said=lambda what: progress(0, 1, what))
+    with job.judging():
+        problem, limits = problem_of(job.plan, buckets)
+        solution = solve(problem, threads=threads, gap=GAP, said=lambda what: progress(0, 1, what))
     words, drawn = Words(Offers(job.plan), job.unit), []
     for number, bucket in enumerate(buckets):
         progress(number, len(buckets), "buckets written")

@@ -1,6 +1,6 @@
 """What every action of a campaign plan is worth with every customer, of any tables."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -222,12 +222,16 @@ class Valuation:
         if self.segmentation is not None:
             rows = features(tables, scoring_examples(ids, day), self.segmentation.definition)
             of = self.segmentation.assigned(rows).select("customer_id", pl.col("segment_id").alias("group"))
-        elif budgets.by in tables["customers"].columns:
+        else:
+            check_groups(self.plan, tables["customers"].columns)
             newest = tables["customers"].group_by("customer_id", maintain_order=True).last()
             of = newest.select("customer_id", pl.col(budgets.by).cast(pl.String).alias("group"))
-        else:
-            raise ConfigError(
-                f"segment_budgets.by: {budgets.by}: neither {SEGMENTS} nor a column of the table customers"
-            )
         joined = ids.to_frame("customer_id").join(of, on="customer_id", how="left", maintain_order="left")
         return joined["group"].replace_strict(names, default=-1, return_dtype=pl.Int64).fill_null(-1).to_numpy()
+
+
+def check_groups(plan: CampaignPlan, columns: Collection[str]) -> None:
+    """ConfigError where budgets are by what is neither segments nor one of these columns of the table customers."""
+    budgets = plan.segment_budgets
+    if budgets is not None and budgets.by != SEGMENTS and budgets.by not in columns:
+        raise ConfigError(f"segment_budgets.by: {budgets.by}: neither {SEGMENTS} nor a column of the table customers")

@@ -216,8 +216,29 @@ def test_what_cannot_be_planned_is_refused(
     with pytest.raises(SystemExit):
         main(["campaign", "plan", str(file), str(small_bank.bundle), str(small_bank.lake), str(tmp_path / "out")])
     assert said in capsys.readouterr().err
-    # What does not fit the bundle leaves nothing, so that the corrected plan can take the same place.
-    assert not (tmp_path / "out").exists() or said in ("cannot all hold", "shoe_size")
+    assert not (tmp_path / "out").exists(), "so that the corrected plan can take the same place"
+
+
+def test_a_corrected_plan_takes_the_place_of_one_that_was_refused_late(
+    small_bank: SmallBank, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules, out = tmp_path / "rules.yaml", tmp_path / "out"
+    out.mkdir()
+    rules.write_text("products: [{name: small_feet, customer: {shoe_size: {none_of: [big]}}}]")
+    impossible = {"products": [{"product": "cash_isa", "margin": 1, "minimum": 299}]}
+    words = [str(small_bank.bundle), str(small_bank.lake)]
+    for command, fields, options, said in (
+        ("plan", {}, ["--rules", str(rules)], "small_feet"),
+        ("plan", impossible, [], "cannot all hold"),
+        ("frontier", impossible, [], "cannot all hold"),
+    ):
+        place = ["--out", str(out)] if command == "frontier" else [str(out)]
+        with pytest.raises(SystemExit):
+            main(["campaign", command, str(changed(tmp_path, **fields)), *words, *place, *options])
+        assert said in capsys.readouterr().err
+        assert not list(out.iterdir())
+    called("campaign", "plan", str(EXAMPLE), *words, str(out))
+    assert (out / "plan.json").exists()
 
 
 def test_another_plan_in_the_same_place_is_refused(
