@@ -17,10 +17,12 @@ from typing import Any
 
 import httpx
 
-from benchmarks.fuzz_known import VARIABLE
+from benchmarks.fuzz_found import by_ends, summed, told_in
+from benchmarks.fuzz_known import CHAINED, VARIABLE
 from benchmarks.measure import ROOT, arguments, digest, synthetic_bank, write
 from recsys.lake.store import Lake
 from recsys.progress import progress_bar
+from serving.openapi_links import LINKS
 from serving.store.load import load
 from serving.store.suppression import KEY
 
@@ -41,6 +43,21 @@ TAKES_ROWS = "post_events"
 """Judges each row alone and answers 200 with the rows refused: `negative_data_rejection` looks at the status only."""
 CHAINS = "chains"
 PHASES = "examples,coverage,fuzzing"
+STEPS = 12
+"""Requests in a chain, at most."""
+CHAIN_SETTINGS = f"""
+[phases.stateful]
+max-steps = {STEPS}
+
+[phases.stateful.generation]
+mode = "positive"
+"""
+"""What only a file can say: longer chains, of requests that fit the schema, for no chain goes on from another."""
+DOCUMENTED = {(" ".join(source), " ".join(link.operation)) for source, links in LINKS.items() for link in links}
+"""Source and target of the document's links, of which a row of zeros tells if they were never followed."""
+ROUNDS = 20
+"""Schemathesis ends a round of chains early where the service answered a repeated request otherwise, as after an
+erasure; so many rounds, each from another seed, are tried to come to the number of chains asked for."""
 
 
 @dataclass(frozen=True)
@@ -87,12 +104,30 @@ def everything(target: Target, name: str, examples: int) -> dict[str, Any]:
     for number, operation in enumerate(asked, 1):
         if operation not in runs or runs[operation]["failures"] or runs[operation]["status"]:
             print(f"{name}: {number}/{len(asked)} {operation}", file=sys.stderr, flush=True)
-            runs[operation] = run = fuzzed(target, examples, operation)
+            runs[operation] = run = (
+                chained(target, examples) if operation == CHAINS else fuzzed(target, examples, operation)
+            )
             said = {key: value for key, value in run.items() if key != "said"}
             print(json.dumps(said), run.get("said", ""), file=sys.stderr, flush=True)
             kept.with_suffix(".partial").write_text(json.dumps(found))
             kept.with_suffix(".partial").replace(kept)
     return {operation: runs[operation] for operation in asked}
+
+
+def chained(target: Target, chains: int) -> dict[str, Any]:
+    """What at least so many chains of requests found, as `fuzzed` tells it, of all rounds."""
+    runs: list[dict[str, Any]] = []
+    while sum(run["chains"] for run in runs) < chains and len(runs) < ROUNDS:
+        left = chains - sum(run["chains"] for run in runs)
+        runs.append(fuzzed(target, left, CHAINS, seed=1 + len(runs)))
+        said = {name: runs[-1][name] for name in ("chains", "linked", "requests", "seconds")}
+        print(f"chains, round {len(runs)}: {said}", file=sys.stderr, flush=True)
+        if runs[-1]["status"]:
+            break
+    last = {name: runs[-1][name] for name in ("status", "said") if name in runs[-1]}
+    counts = {name: sum(run[name] for run in runs) for name in ("requests", "seconds", "chains", "linked")}
+    tables = ("statuses", "failures", "links")
+    return {**counts, **{name: summed([run[name] for run in runs]) for name in tables}, "rounds": len(runs), **last}
 
 
 def operations(document: Mapping[str, Any]) -> list[str]:
@@ -108,7 +143,7 @@ def _document(target: Target) -> dict[str, Any]:
 
 def fuzzed(target: Target, examples: int, operation: str | None = None, phases: str = PHASES,
            seed: int = 1, checks: Sequence[str] = CHECKS) -> dict[str, Any]:  # fmt: skip
-    """What Schemathesis found: requests sent, failures by check, its exit status, seconds.
+    """What Schemathesis found: requests sent, failures by check, chains, links followed, its exit status, seconds.
 
     `operation` is an operation id, `CHAINS` for chains of all of them, or None for all, one by one.
     """
@@ -117,7 +152,12 @@ def fuzzed(target: Target, examples: int, operation: str | None = None, phases: 
     if operation in (None, CHAINS, TAKES_ROWS):  # with POST /events among them
         checks = [check for check in checks if check != "negative_data_rejection"]
     phases = "stateful" if operation == CHAINS else phases
-    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{target.url}/openapi.json"]
+    command = [sys.executable, "-m", "schemathesis.cli"]
+    if operation == CHAINS:
+        settings = target.work / "chains.toml"
+        settings.write_text(CHAIN_SETTINGS)
+        command += ["--config-file", str(settings)]
+    command += ["run", f"{target.url}/openapi.json"]
     command += ["--max-examples", str(examples), "--phases", phases, "--checks", ",".join(checks)]
     command += ["--seed", str(seed), "--continue-on-failure", "--no-shrink", "--suppress-health-check", "all"]
     command += ["--request-timeout", "30", "--workers", "1", "--generation-database", "none"]
@@ -129,38 +169,16 @@ def fuzzed(target: Target, examples: int, operation: str | None = None, phases: 
     started = time.monotonic()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), VARIABLE: str(target.known)}
     environment["SCHEMATHESIS_HOOKS"] = "benchmarks.fuzz_known"
+    if operation == CHAINS:
+        environment[CHAINED] = "1"
     done = subprocess.run(
         command, cwd=target.work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    told = _told(report)
+    told = told_in(report)
     told |= {"status": done.returncode, "seconds": round(time.monotonic() - started)}
     if done.returncode:
         told["said"] = done.stdout[-6000:]
     return told
-
-
-def _told(report: Path) -> dict[str, Any]:
-    requests, statuses, failures = 0, dict[str, int](), dict[str, int]()
-    with report.open(encoding="utf-8") if report.exists() else open(os.devnull) as lines:
-        for line in lines:
-            for recorder in _recorders(json.loads(line)):
-                for interaction in recorder.get("interactions", {}).values():
-                    response = interaction.get("response")
-                    if response:
-                        requests += 1
-                        code = str(response.get("status_code"))
-                        statuses[code] = statuses.get(code, 0) + 1
-                for checks in recorder.get("checks", {}).values():
-                    for check in checks:
-                        if check.get("status") == "failure":
-                            failures[check["name"]] = failures.get(check["name"], 0) + 1
-    return {"requests": requests, "statuses": dict(sorted(statuses.items())), "failures": failures}
-
-
-def _recorders(event: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for part in event.values():
-        if isinstance(part, dict) and isinstance(part.get("recorder"), dict):
-            yield part["recorder"]
 
 
 @contextmanager
@@ -256,7 +274,30 @@ def _text(found: Mapping[str, Mapping[str, Any]], examples: int) -> str:
         for operation, run in runs.items():
             lines.append(_row(f"`{operation}`" if operation != CHAINS else operation, [run]))
         lines.append(_row("**all**", list(runs.values())))
-    return "\n".join(lines) + "\n"
+        lines += ["", _chains(runs[CHAINS])]
+    return "\n".join([*lines, "", *_links({name: runs[CHAINS]["links"] for name, runs in found.items()})]) + "\n"
+
+
+def _chains(run: Mapping[str, Any]) -> str:
+    return (
+        f"{run['chains']:,} chains of at most {STEPS} requests in {run['rounds']} rounds. In {run['linked']:,} of them "
+        f"links were followed: {sum(run['links'].values()):,} requests are about what an answer before them told."
+    )
+
+
+def _links(followed: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """How often each link was followed."""
+    lines = [
+        "## Links followed",
+        "",
+        "| from | to | " + " | ".join(followed) + " |",
+        "|---" * (2 + len(followed)) + "|",
+    ]
+    by_pair = {name: by_ends(links) for name, links in followed.items()}
+    for source, target in sorted({pair for pairs in by_pair.values() for pair in pairs} | DOCUMENTED):
+        counts = " | ".join(f"{pairs.get((source, target), 0):,}" for pairs in by_pair.values())
+        lines.append(f"| `{source}` | `{target}` | {counts} |")
+    return lines
 
 
 def _row(name: str, runs: Sequence[Mapping[str, Any]]) -> str:

@@ -20,18 +20,18 @@ class Next(NamedTuple):
 CUSTOMER, ERASE = ("GET", "/customers/{id}"), ("DELETE", "/customers/{id}")
 CONSENT = ("PUT", "/customers/{id}/consent")
 _SAME, _FIRST = "$request.path.id", "$response.body#/items/0/"
-_SENT = tuple(
-    Next(CUSTOMER, f"$request.body#/{table}/0/customer_id") for table in ("interactions", "transactions", "contacts")
-)
+_TABLES = ("interactions", "transactions", "contacts")
+_SENT = tuple(Next(CUSTOMER, f"$request.body#/{table}/0/customer_id") for table in _TABLES)
+_THEN = tuple(Next(("POST", "/decide"), f"$request.body#/{table}/0/customer_id", "customer_id") for table in _TABLES)
 _ASKED = (Next(CUSTOMER, "$response.body#/customer_id"), Next(ERASE, "$response.body#/customer_id"))
 _ABOUT = tuple(Next(("POST", path), _SAME, "customer_id") for path in ("/recommend", "/segment", "/decide", "/embed"))
 
 LINKS: Mapping[Operation, tuple[Next, ...]] = {
     ("POST", "/recommend"): (*_ASKED, Next(("POST", "/similar_products"), _FIRST + "product_id", "product_id")),
-    ("POST", "/decide"): _ASKED,
+    **{("POST", path): _ASKED for path in ("/segment", "/churn", "/decide", "/embed")},
     ("POST", "/similar_products"): (Next(("POST", "/similar_products"), _FIRST + "product_id", "product_id"),),
     ("POST", "/similar_customers"): (Next(CUSTOMER, _FIRST + "customer_id"),),
-    ("POST", "/events"): _SENT,
+    ("POST", "/events"): (*_SENT, *_THEN),
     CUSTOMER: (*_ABOUT, Next(CONSENT, _SAME), Next(ERASE, _SAME)),
     CONSENT: (Next(CUSTOMER, _SAME), Next(("POST", "/decide"), _SAME, "customer_id"), Next(ERASE, _SAME)),
     ERASE: (Next(CUSTOMER, _SAME), Next(CONSENT, _SAME), Next(("POST", "/recommend"), _SAME, "customer_id")),
