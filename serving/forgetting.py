@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from serving.current import Current
+from serving.logs import TOLD, place_of
+from serving.metrics import failed
 from serving.store import StoreDown
 from serving.store.customer import erased
 
@@ -55,6 +57,9 @@ def _look(current: Current) -> None:
             forget_erased(current)
         except StoreDown as error:  # it is looked for again
             logger.warning("forgetting: %s", error)
+        except Exception as error:  # whose message may quote a customer; the next look may go well
+            failed(error)
+            logger.error("forgetting", extra={TOLD: {"error": type(error).__name__, "place": place_of(error)}})
 
 
 def _ids(value: Any) -> Iterator[str]:

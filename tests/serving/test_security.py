@@ -3,7 +3,6 @@
 import json
 import socket
 import ssl
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import pytest
 
 from serving.endpoints import ENDPOINTS
 from serving.keys import add_key, revoke_key
+from tests.serving.certificates import certificate
 from tests.serving.conftest import Server, serving
 
 CANARY = "CANARY7f3a"
@@ -44,18 +44,13 @@ class Keyed:
 @pytest.fixture(scope="module")
 def keyed(small_bundle: Path, small_lake: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keyed]:
     folder = tmp_path_factory.mktemp("keyed")
-    certificate, secret, file = folder / "tls.crt", folder / "tls.key", folder / "keys.json"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-keyout", str(secret), "-out", str(certificate), "-days", "1", "-subj", "/CN=test"]
-    subprocess.run([*command, "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    (public, secret), file = certificate(folder), folder / "keys.json"
     for name in ("score", "write", "admin"):
         (folder / name).write_text(add_key(file, name, [name], 1000, 1000, None))
     options = ("--lake", str(small_lake), "--workers", "2", "--keys", str(file), "--log-format", "json")
-    tls = ("--tls-cert", str(certificate), "--tls-key", str(secret))
+    tls = ("--tls-cert", str(public), "--tls-key", str(secret))
     with serving(small_bundle, *options, *tls, folder=folder) as server:
-        keyed = Keyed(server, file, certificate)
-        yield keyed
-        keyed.client.close()  # a stopping server waits for who keeps a connection by TLS and does not read
+        yield Keyed(server, file, public)
 
 
 def saved(keyed: Keyed, name: str) -> str:

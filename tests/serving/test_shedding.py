@@ -2,13 +2,16 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from http.client import HTTPResponse
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,6 +23,7 @@ from benchmarks.open_loop import arriving
 from serving.shedding import Shedding, refusal, whole
 from serving.turns import CALM, Overloaded, Turns
 from tests.ports import free_port
+from tests.serving.certificates import certificate
 
 IDLE = 1
 """Seconds that an unused connection is kept."""
@@ -62,22 +66,21 @@ def url() -> Iterator[str]:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"%d." % two.waiting})
 
+    with running(app, http=TwoAtATime, timeout_keep_alive=IDLE) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def running(app: Any, **settings: Any) -> Iterator[int]:
+    """The port of a uvicorn that runs in a thread until the block ends."""
     port = free_port()
-    config = uvicorn.Config(
-        app,
-        port=port,
-        http=TwoAtATime,
-        lifespan="off",
-        log_level="error",
-        timeout_keep_alive=IDLE,
-        loop="serving.rounds:Loop",
-    )
+    config = uvicorn.Config(app, port=port, lifespan="off", log_level="error", loop="serving.rounds:Loop", **settings)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         time.sleep(0.01)
-    yield f"http://127.0.0.1:{port}"
+    yield port
     server.should_exit = True
     thread.join()
 
@@ -170,3 +173,22 @@ def test_the_refusal_has_the_length_it_says() -> None:
     head, _, body = refusal("f" * 32).partition(b"\r\n\r\n")
     assert b"content-length: %d\r\n" % len(body) in head
     assert b"x-request-id: " + b"f" * 32 in head
+
+
+def test_a_server_that_stops_does_not_wait_for_unused_connections_with_tls(tmp_path: Path) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    public, secret = certificate(tmp_path)
+    context = ssl.create_default_context(cafile=public)
+    with running(app, http=Shedding, ssl_certfile=str(public), ssl_keyfile=str(secret)) as port:
+        unused = context.wrap_socket(socket.create_connection(("127.0.0.1", port), 30), server_hostname="127.0.0.1")
+        unused.sendall(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n")
+        answer = HTTPResponse(unused)
+        answer.begin()
+        assert answer.read() == b"ok"
+        began = time.monotonic()
+    assert time.monotonic() - began < 10, "asyncio would wait for half a minute for its goodbye"
+    assert unused.recv(1) == b"", "the caller is told that the connection ends"
+    unused.close()
