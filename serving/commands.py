@@ -218,7 +218,7 @@ def serve(
             min=0,
             max=1,
             metavar="SHARE",
-            help="Of the requests to trace whose caller does not say so (traceparent); 0.01 if not given.",
+            help="Which part to trace of the requests whose caller has not decided (traceparent); 0.01 if not given.",
         ),
     ] = None,
 ) -> None:
