@@ -7,6 +7,8 @@ PYTHON ?= python3
 WORKERS ?= 2
 INSTALLED := .venv/installed
 DEMO := runs/demo
+# Only a lake with campaigns that have a control can tell what contacts add, so configs/demo.yaml leaves it out.
+UPLIFT := uplift={campaigns: objective=sale, learners: [t, dr], folds: 3, bags: 4, embedding: false, examples: 20000}
 
 .PHONY: help environment demo test lint sbom audit clean
 
@@ -29,17 +31,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 step = @set -eo pipefail; bundle=$$(tail -n 1 $(DEMO)/train.txt); echo; echo "$$ recsys $(1)"; started=$$(date +%s); \
 	.venv/bin/recsys $(1); echo "took $$(( $$(date +%s) - started )) s"
 
-demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score, report segments and all
+demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score, report, plan a campaign
 	@rm -rf $(DEMO) && mkdir -p $(DEMO) && touch $(DEMO)/train.txt
 	$(call step,data synth $(DEMO)/lake --customers 20000 --seed 0)
 	$(call step,data check $(DEMO)/lake)
-	$(call step,check configs/demo.yaml --lake $(DEMO)/lake)
-	$(call step,train configs/demo.yaml --lake $(DEMO)/lake --out $(DEMO)/bundles | tee $(DEMO)/train.txt)
+	$(call step,check configs/demo.yaml --lake $(DEMO)/lake --set '$(UPLIFT)')
+	$(call step,train configs/demo.yaml --lake $(DEMO)/lake --out $(DEMO)/bundles --set '$(UPLIFT)' | tee $(DEMO)/train.txt)
 	$(call step,verify $$bundle)
 	$(call step,evaluate $$bundle --lake $(DEMO)/lake --json > $(DEMO)/evaluation.json)
 	$(call step,score $$bundle $(DEMO)/lake $(DEMO)/scores)
 	$(call step,segments report $$bundle --lake $(DEMO)/lake --out $(DEMO)/segments)
 	$(call step,churn report $$bundle --lake $(DEMO)/lake --out $(DEMO)/churn)
+	$(call step,uplift report $$bundle --lake $(DEMO)/lake --out $(DEMO)/uplift)
+	$(call step,campaign plan docs/campaign_plan_uplift.yaml $$bundle $(DEMO)/lake $(DEMO)/plan)
 	@echo; .venv/bin/recsys report $$(tail -n 1 $(DEMO)/train.txt) --lake $(DEMO)/lake --scores $(DEMO)/scores \
 		--evaluation $(DEMO)/evaluation.json
 	@echo "(in a shell where you said: source .venv/bin/activate)"

@@ -11,7 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from recsys.bundle import Bundle, Churn, Segmentation
+from recsys.bundle import Bundle, Churn, Segmentation, Uplift
 from recsys.bundle.fits import check_fits, scoring_day
 from recsys.errors import DataError
 from recsys.features.examples import scoring_examples
@@ -48,6 +48,7 @@ def print_report(
     _heading(console, bundle, lake)
     _segments(console, bundle)
     _leaving(console, bundle)
+    _effects(console, bundle)
     if evaluation:
         _quality(console, _read_evaluation(evaluation))
     if lake and scores:
@@ -119,6 +120,26 @@ def _leaving(console: Console, bundle: Bundle) -> None:
     act = f"Act from {about.threshold.probability:.1%} on, by {by}. Tiers: {tiers}."
     console.print(f"{about.base_rate:.1%} of training left. {act}", soft_wrap=True)
     console.print()
+
+
+def _effects(console: Console, bundle: Bundle) -> None:
+    uplift = Uplift.of(bundle)
+    if uplift is None:
+        return
+    about = uplift.about
+    title = f"What a contact adds to {about.outcome}: learners on customers whom they had not seen, 95 % intervals"
+    table = _table(console, title, ["learner", "Qini", "the top 30 %, beyond as many at random"])
+    for name, found in about.models.items():
+        table.add_row(name, *(_interval(_told(found[measure]), digits=4) for measure in ("qini", "gain_at_30")))
+    console.print(table)
+    (effect, error), (slope, apart) = about.effect, about.slope
+    says = f"A contact adds {effect:.2%} on average (standard error {error:.2%}); effects by {about.learner} are spread"
+    console.print(f"{says} by {slope:.2f} ({apart:.2f}), 0 being the same for all.", soft_wrap=True)
+    console.print()
+
+
+def _told(found: Sequence[float]) -> dict[str, float]:
+    return dict(zip(("value", "low", "high"), found, strict=True))
 
 
 def _quality(console: Console, evaluation: Mapping[str, Any]) -> None:
@@ -236,6 +257,9 @@ def _next(console: Console, bundle: Bundle, lake: str | None, evaluation: Path |
     if "churn" in parts:
         commands.append(f"recsys churn report {path} --lake {where} --out OUT")
         commands.append(f"recsys churn score {path} {where} OUT")
+    if "uplift" in parts:
+        commands.append(f"recsys uplift report {path} --lake {where} --out OUT")
+        commands.append(f"recsys uplift score {path} {where} OUT")
     answered = [name for part, name in PATHS.items() if part in parts]
     if answered:
         commands.append(f"recsys serve {path} --lake {where}")
