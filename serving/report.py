@@ -127,7 +127,7 @@ def _effects(console: Console, bundle: Bundle) -> None:
     if uplift is None:
         return
     about = uplift.about
-    title = f"What a contact adds to {about.outcome}: learners on customers whom they had not seen, 95 % intervals"
+    title = f"What a contact adds to {about.outcome}: learners on unseen customers, 95 % intervals"
     table = _table(console, title, ["learner", "Qini", "the top 30 %, beyond as many at random"])
     for name, found in about.models.items():
         table.add_row(name, *(_interval(_told(found[measure]), digits=4) for measure in ("qini", "gain_at_30")))
