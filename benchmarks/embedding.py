@@ -27,6 +27,8 @@ HORIZON = timedelta(days=90)
 TYPES = 6
 SEEDS = 3
 SAMPLES = 1000
+PARTS = {"autoencoder": "autoencoder", "sequence": "sequence encoder", "ahead": "what comes next"}
+"""What the page calls the parts of an embedding."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Embedded:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--customers", type=int, default=20_000, help="of the synthetic bank")
+    parser.add_argument("--customers", type=int, default=80_000, help="of the synthetic bank")
     options = parser.parse_args()
     speed = gflops()
     churn = imported("bank_churn_modelling", options.datasets, "bank_churn_modelling", options.work)
@@ -87,13 +89,13 @@ def embedded(config: str, lake: Lake, work: Path, sets: list[str]) -> Embedded:
             vectors.append(found.vectors)
             scaled.append(found.features)
     both, inputs = np.concatenate(vectors), np.concatenate(scaled)
-    dim = embedding.about.autoencoder
     components = min(both.shape[1], *inputs.shape)
     with threadpool_limits(2):
         reduced = PCA(components, random_state=0).fit_transform(inputs)
     spaces = {"embedding": both, "principal components": reduced, "scaled features": inputs}
-    if embedding.about.sequence:
-        spaces |= {"autoencoder alone": both[:, :dim], "sequence encoder alone": both[:, dim:]}
+    parts = embedding.about.parts
+    if len(parts) > 1:
+        spaces |= {f"{PARTS[name]} alone": both[:, columns] for name, columns in parts.items()}
     report = bundle.json("report/metrics.json")["embedding"]
     return Embedded(pl.concat(ids), spaces, report, bundle.manifest["seconds"]["embedding"])
 
@@ -189,9 +191,9 @@ def _section(title: str, result: Mapping[str, Any], found: Embedded, metric: str
         lines.append(f"| {name} | {columns} | {_shown(value, '')} | {_shown(gap, '+') if gap else ''} |")
     told = found.report["told"]
     lines.append("\nShare of variance that a weighted sum of the embedding tells, out of sample:\n")
-    lines.append("| of | autoencoder | sequence encoder | both |\n|---|---|---|---|")
+    lines.append(f"| of | {' | '.join(PARTS.values())} | all |\n|{'---|' * (len(PARTS) + 2)}")
     for what, shares in told.items():
-        cells = [f"{shares[name]:.2f}" if name in shares else "" for name in ("autoencoder", "sequence", "both")]
+        cells = [f"{shares[name]:.2f}" if name in shares else "" for name in (*PARTS, "all")]
         lines.append(f"| {what} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -1,20 +1,20 @@
-"""Fitting of the embedding: every customer as seen on the last day, an autoencoder, and contrast of their histories."""
+"""Fitting of the embedding: customers as seen on the last day, an autoencoder, their histories, what they do next."""
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import polars as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from recsys.ahead import AheadConfig, targets_of
 from recsys.autoencoder import Autoencoder, AutoencoderConfig, Inputs, bin_edges
 from recsys.durable import rename
 from recsys.embedding import Embedding
@@ -28,14 +28,14 @@ from recsys.lake.parts import BucketReader, joined, sample_share
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.sequence_encoder import HISTORY, SequenceConfig, SequenceEncoder
+from training.ahead import EDGES_ROWS, Earlier, FittedAhead, earlier, earlier_day, fit_ahead, refusal
 from training.batches import Epochs
+from training.customers import Chosen, Customers
 from training.loop import FitResult, Model, OnEpoch, Task, TrainingConfig, quiet_and_deterministic, run_fit
 from training.rows import map_arrays, mapped_arrays
 
 COPIES = 3.0
 """What the feature rows of a bucket take at most, in sizes of its tables."""
-EDGES_ROWS = 200_000
-"""Customers from whom the bins of numbers are taken at most."""
 VALIDATION_ROWS = 20_000
 """Customers that an epoch is judged by at most."""
 DONE = "encoder.json"
@@ -51,6 +51,8 @@ class EmbeddingConfig(BaseModel):
     """Learns to find a customer's features again from a short vector."""
     sequence: SequenceConfig | None = SequenceConfig()
     """Learns from the order of events, where the lake has histories; null for none."""
+    ahead: AheadConfig | None = AheadConfig()
+    """Learns what customers do next, where the lake has dated events; null for none."""
     exclude: tuple[str, ...] = ()
     """Columns of the feature rows that are not read, besides those that are protected."""
     customers: int = Field(default=200_000, ge=100)
@@ -62,50 +64,14 @@ class EmbeddingConfig(BaseModel):
 
 
 @dataclass(frozen=True)
-class Customers:
-    """Every customer of the sample as seen from one day, at rest on the disk."""
-
-    rows: tuple[Path, ...]
-    """Feature rows, a file per bucket."""
-    arrays: dict[str, np.ndarray]
-    """The encoder's customer arrays, memory-mapped, in the order of the files."""
-    share: float
-    """The share of the lake's customers that was read."""
-
-    def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
-
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """The feature rows of one bucket after another."""
-        for path in self.rows:
-            yield pl.read_parquet(path)
-
-    def batch(self, rows: np.ndarray | slice) -> dict[str, Tensor]:
-        """The arrays of these rows as tensors."""
-        return {name: torch.from_numpy(np.array(values[rows])) for name, values in self.arrays.items()}
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Some rows of the customers."""
-
-    customers: Customers
-    rows: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def batch(self, rows: np.ndarray | slice) -> dict[str, Tensor]:
-        return self.customers.batch(self.rows[rows])
-
-
-@dataclass(frozen=True)
 class Fitted:
     """What training made of the section."""
 
     model: Embedding
     autoencoder: FitResult[Autoencoder]
     sequence: FitResult[SequenceEncoder] | None
+    ahead: FittedAhead | str
+    """What customers do next, or why it was not learned."""
 
 
 def write_customers(
@@ -169,6 +135,27 @@ def prepare_customers(
     return Customers(rows, mapped_arrays(work / "arrays"), share), encoder
 
 
+def prepare_earlier(
+    lake: Lake,
+    config: EmbeddingConfig,
+    customers: Customers,
+    inputs: Inputs,
+    definition: FeatureDefinition,
+    encoder: Encoder,
+    as_of: date | None,
+    memory: int,
+    work: Path,
+    progress: Progress,
+) -> Earlier | str:
+    """The same customers as of the earlier day, and what they did since; or why there is nothing to learn from."""
+    reason = refusal(config.ahead, definition, inputs)
+    if reason or config.ahead is None or as_of is None:
+        return reason or "the lake has no dated events"
+    day = earlier_day(config.ahead, as_of)
+    then, _ = prepare_customers(lake, config, definition, encoder, day, memory, work, progress)
+    return earlier(customers, then, definition, targets_of(inputs, config.ahead.horizon_days))
+
+
 def inputs_of(config: EmbeddingConfig, lake: Lake, encoder: Encoder) -> Inputs:
     """What the autoencoder reads. Raises ConfigError for an excluded name that is no column of a feature row."""
     columns = (*encoder.customer.numbers, *encoder.customer.categories, *encoder.customer.tags)
@@ -184,6 +171,7 @@ def fit_embedding(
     customers: Customers,
     inputs: Inputs,
     encoder: Encoder,
+    before: Earlier | str,
     *,
     training: TrainingConfig,
     seed: int,
@@ -191,14 +179,19 @@ def fit_embedding(
     work: Path,
     progress: Progress,
 ) -> Fitted:
-    """Fit both encoders and settle their scales; `work` gets the checkpoints."""
+    """Fit both encoders and what customers do next, and settle their scales; `work` gets the checkpoints.
+
+    `before` is what `prepare_earlier` found.
+    """
     with quiet_and_deterministic(threads):
         fit = _Fit(config, customers, training, seed, progress)
         autoencoder = fit.autoencoder(inputs, work / "autoencoder")
         sequence = fit.sequence(encoder, work / "sequence")
-        model = Embedding(autoencoder.model, sequence.model if sequence else None).eval()
+        ahead = fit.ahead(autoencoder.model, before)
+        parts = (sequence.model if sequence else None, ahead.model if isinstance(ahead, FittedAhead) else None)
+        model = Embedding(autoencoder.model, *parts).eval()
         _settle(model, customers)
-    return Fitted(model, autoencoder, sequence)
+    return Fitted(model, autoencoder, sequence, ahead)
 
 
 def fit_part(
@@ -322,6 +315,13 @@ class _Fit:
         task = Contrast(SequenceEncoder(config, encoder.shape), Chosen(histories, judging))
         identity = [config.model_dump(mode="json"), asdict(encoder.shape)]
         return self._run(task, histories, learning, config, identity, work)
+
+    def ahead(self, autoencoder: Autoencoder, before: Earlier | str) -> FittedAhead | str:
+        """Fit what customers do next, from what the autoencoder reads; why not, where it cannot be."""
+        if isinstance(before, str) or self.config.ahead is None:
+            return before if isinstance(before, str) else "not asked for"
+        autoencoder.cpu().eval()
+        return fit_ahead(self.config.ahead, autoencoder, self.customers, before, self.learning, self.judging)
 
     def _run(
         self,

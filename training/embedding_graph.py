@@ -12,12 +12,13 @@ import torch
 from onnx import TensorProto, ValueInfoProto, helper
 from torch import Tensor, nn
 
+from recsys.ahead import KNOTS, Ahead
 from recsys.autoencoder import ONE_HOT, Autoencoder, Inputs
 from recsys.embedding import OUTPUTS, Embedding
 from recsys.features.encoder import ArrayShape
 from recsys.two_tower import ResidualBlock
 from training.export import OPSET, serialise
-from training.history_graph import NEVER, after_block, history_half
+from training.history_graph import NEVER, after_block, history_part
 from training.onnx_nodes import Nodes
 
 
@@ -32,8 +33,13 @@ def embedding_graph(model: Embedding, shape: ArrayShape, tag_width: int) -> byte
         known = _read(nodes, exact.autoencoder.inputs, shape)
         vector, scaled = _vector(nodes, exact, known, tag_width), _scaled(nodes, exact.autoencoder, known)
         errors = _errors(nodes, exact, known, vector)
+        parts = [vector]
         if exact.sequence is not None:
-            vector = nodes.add("Concat", vector, history_half(nodes, exact, exact.sequence, shape), axis=1)
+            parts.append(history_part(nodes, exact, exact.sequence, shape))
+        if exact.ahead is not None:
+            parts.append(_ahead(nodes, exact, exact.ahead, known, scaled))
+        if len(parts) > 1:
+            vector = nodes.add("Concat", *parts, axis=1)
     finally:
         model.float()
     for found, name in zip((vector, scaled, errors), OUTPUTS, strict=True):
@@ -118,7 +124,7 @@ def _scaled(nodes: Nodes, autoencoder: Autoencoder, known: _Known) -> str:
 
 
 def _vector(nodes: Nodes, model: Embedding, known: _Known, tag_width: int) -> str:
-    """The autoencoder's half of the embedding, centred and scaled: [N, dim]."""
+    """The autoencoder's part of the embedding, centred and scaled: [N, dim]."""
     autoencoder, parts = model.autoencoder, []
     tables, rows, bias = _joined(autoencoder)
     if known.row:
@@ -140,8 +146,16 @@ def _vector(nodes: Nodes, model: Embedding, known: _Known, tag_width: int) -> st
     blocks = [block for block in autoencoder.blocks if isinstance(block, ResidualBlock)]
     for left, block in zip(reversed(range(len(blocks))), blocks, strict=True):
         hidden, weight, offset = after_block(nodes, hidden, block, weight, offset, last=not left)
-    centre, scale = model.get_buffer("centre")[: model.dim], model.get_buffer("scale")[: model.dim]
+    centre, scale = (model.get_buffer(name)[model.parts[0]] for name in ("centre", "scale"))
     return nodes.add("Gemm", hidden, (weight * scale[:, None]).T, (offset - centre) * scale)
+
+
+def _ahead(nodes: Nodes, model: Embedding, ahead: Ahead, known: _Known, scaled: str) -> str:
+    """What comes next as a part of the embedding, centred and scaled: [N, D]."""
+    row = nodes.add("Concat", scaled, *[known.numbers] * len(KNOTS), axis=1)
+    centre, scale = (model.get_buffer(name)[model.parts[2]] for name in ("centre", "scale"))
+    lifted = nodes.add("Max", row, ahead.get_buffer("floors")[None])
+    return nodes.add("Gemm", lifted, ahead.get_buffer("weight") * scale, -centre * scale)
 
 
 def _joined(autoencoder: Autoencoder) -> tuple[list[Tensor], list[Tensor], Tensor]:
@@ -175,7 +189,7 @@ def _mean_tag(nodes: Nodes, table: Tensor, width: int) -> str:
 
 
 def _errors(nodes: Nodes, model: Embedding, known: _Known, vector: str) -> str:
-    """`Autoencoder.errors` of the half of the embedding, each relative to what is usual: [N, F]."""
+    """`Autoencoder.errors` of the part of the embedding, each relative to what is usual: [N, F]."""
     inputs = model.autoencoder.inputs
     groups = [*([known.small] if known.small else []), *([i] for i in known.large)]
     maps = _way_back(model, groups)
@@ -212,8 +226,8 @@ def _way_back(model: Embedding, groups: list[list[int]]) -> list[tuple[Tensor, T
     is never likely. A product has two logits, the first of them 0.
     """
     inputs, weight, bias = model.autoencoder.inputs, *model.autoencoder.told_weights()
-    bias = bias + weight @ model.get_buffer("centre")[: model.dim]
-    weight = weight / model.get_buffer("scale")[: model.dim]
+    bias = bias + weight @ model.get_buffer("centre")[model.parts[0]]
+    weight = weight / model.get_buffer("scale")[model.parts[0]]
     sizes = (len(inputs.numbers), *inputs.category_sizes, inputs.products)
     own = list(zip(weight.split(sizes), bias.split(sizes), strict=True))
     found = [own[0]]

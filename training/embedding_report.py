@@ -1,10 +1,11 @@
-"""What an embedding holds: how well a weighted sum of it tells the features and the histories, from each half of it."""
+"""What an embedding holds: how well a weighted sum of it tells the features and the histories, from each part of it."""
 
 from typing import Any
 
 import numpy as np
 
-from training.embedding import Customers, Fitted
+from training.customers import Customers
+from training.embedding import Fitted
 from training.export_embedding import Embedded
 
 ROWS = 20_000
@@ -13,7 +14,8 @@ _RIDGE = 1e-3
 
 
 def embedding_report(fitted: Fitted, embedded: Embedded, customers: Customers) -> dict[str, Any]:
-    """Epochs and validation of both encoders, and `told`: the share of variance that each half explains, and both.
+    """Epochs and validation of both encoders, what was told ahead of who was kept out or why nothing was, and
+    `told`: the share of variance that each part explains, and all of them.
 
     Half of the customers fit a ridge regression of the scaled features, and of the kinds of event by product in the
     history, on the embedding; the shares are those of the other half.
@@ -23,18 +25,18 @@ def embedding_report(fitted: Fitted, embedded: Embedded, customers: Customers) -
         "share_of_customers": customers.share,
         "autoencoder": _course(fitted.autoencoder),
         "sequence": _course(fitted.sequence) if fitted.sequence else None,
+        "ahead": {"left_out": fitted.ahead} if isinstance(fitted.ahead, str) else fitted.ahead.report,
     }
     step = max(1, len(customers) // ROWS)
     vectors = embedded.vectors[::step].astype(np.float64)
-    dim = embedded.about.autoencoder
-    halves = {"autoencoder": vectors[:, :dim]}
-    if embedded.about.sequence:
-        halves |= {"sequence": vectors[:, dim:], "both": vectors}
+    parts = {name: vectors[:, columns] for name, columns in embedded.about.parts.items()}
+    if len(parts) > 1:
+        parts["all"] = vectors
     wanted = {"features": embedded.features[::step].astype(np.float64)}
     if "history" in customers.arrays:
         wanted["history"] = _bags(customers, step)
     report["told"] = {
-        what: {name: round(explained(half, values), 4) for name, half in halves.items()}
+        what: {name: round(explained(part, values), 4) for name, part in parts.items()}
         for what, values in wanted.items()
     }
     return report

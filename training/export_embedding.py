@@ -9,7 +9,7 @@ from recsys.bundle import Graph
 from recsys.bundle.embedding import GRAPH, About, embedding_part, embedding_ports, surprise
 from recsys.embedding import Embedding
 from recsys.features.encoder import Encoder
-from training.embedding import Customers
+from training.customers import Customers
 from training.embedding_graph import embedding_graph
 
 _BATCH = 4096
@@ -21,12 +21,13 @@ class Embedded:
     def __init__(self, model: Embedding, encoder: Encoder, customers: Customers, unusual_share: float) -> None:
         self.graph = embedding_graph(model, encoder.shape, encoder.customer.tag_width)
         inputs = model.autoencoder.inputs
-        sequence = model.sequence.config.dim if model.sequence else 0
+        autoencoder, sequence, ahead = model.dims
         self.about = About(
             arrays=model.arrays,
             features=inputs.features,
-            autoencoder=model.dim,
+            autoencoder=autoencoder,
             sequence=sequence,
+            ahead=ahead,
             scaled=model.autoencoder.scaled_width,
             unusual=float("inf"),
         )

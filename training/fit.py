@@ -31,7 +31,7 @@ from training.churn_checks import known_afterwards
 from training.churn_models import ChurnData, ChurnModel
 from training.churn_rows import prepare_churn
 from training.config import Config
-from training.embedding import fit_embedding, inputs_of, prepare_customers
+from training.embedding import fit_embedding, inputs_of, prepare_customers, prepare_earlier
 from training.embedding_report import embedding_report
 from training.export import export_two_tower, torch_ranking, torch_vectors
 from training.export_adoption import export_adoption
@@ -242,11 +242,24 @@ class _Made:
             self.config.features.log_unit,
         )
         inputs = inputs_of(config, self.lake, self.encoder)
+        before = prepare_earlier(
+            self.lake,
+            config,
+            customers,
+            inputs,
+            self.definition,
+            self.encoder,
+            as_of,
+            self.memory,
+            folder / "earlier",
+            self.progress,
+        )
         fitted = fit_embedding(
             config,
             customers,
             inputs,
             self.encoder,
+            before,
             training=self.config.training,
             seed=self.config.seed,
             threads=self.config.threads,

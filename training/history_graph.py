@@ -1,4 +1,4 @@
-"""The sequence encoder's half of an embedding's graph, node by node, and residual blocks."""
+"""The sequence encoder's part of an embedding's graph, node by node, and residual blocks."""
 
 import math
 
@@ -17,9 +17,9 @@ NEVER = -1e9
 """The log weight of no event, and the logit of a value that a category does not have."""
 
 
-def history_half(nodes: Nodes, model: Embedding, encoder: SequenceEncoder, shape: ArrayShape) -> str:
-    """The sequence encoder's half of the embedding, centred and scaled: [N, dim]."""
-    out, part = encoder.out, slice(model.dim, None)
+def history_part(nodes: Nodes, model: Embedding, encoder: SequenceEncoder, shape: ArrayShape) -> str:
+    """The sequence encoder's part of the embedding, centred and scaled: [N, dim]."""
+    out, part = encoder.out, model.parts[1]
     both, weight, bias = after_block(nodes, _pooled(nodes, encoder, shape), encoder.block, out.weight, out.bias)
     centre, scale = model.get_buffer("centre")[part], model.get_buffer("scale")[part]
     vector = nodes.add("Gemm", both, (weight * scale[:, None]).T, bias * scale)

@@ -96,6 +96,9 @@ def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> lis
     contrast = config.embedding.sequence is not None and definition.history_length
     line = f"embedding: {len(read)} columns{', holdings' if definition.holdings else ''} of {known:,} customers"
     line += "; contrast of their histories" if contrast else ""
+    if config.embedding.ahead and definition.dated:
+        days = config.embedding.ahead.horizon_days
+        line += f"; what they do in {days} days" if days in definition.windows else f"; {days} days are no window"
     if config.segments is None:
         return [line]
     wanted = config.segments

@@ -26,7 +26,8 @@ from recsys.progress import Progress
 from recsys.segment_cards.names import sentence
 from recsys.warm_start import offsets, standing
 from training.config import Config, parse_config
-from training.embedding import Customers, EmbeddingConfig, write_customers
+from training.customers import Customers
+from training.embedding import EmbeddingConfig, write_customers
 from training.segment_matching import Matching, contingency, match
 from training.segments import assign_graph, assigned, export_segments, named, profile_of, segment_table
 

@@ -19,7 +19,7 @@ from recsys.segment_cards.labels import Labels
 from recsys.segment_cards.names import Name, sentence
 from recsys.segment_profile import SegmentsProfile, SegmentsProfileState
 from recsys.warm_start import offsets
-from training.embedding import Customers
+from training.customers import Customers
 from training.export import OPSET, serialise
 from training.export_embedding import Embedded
 

@@ -21,7 +21,8 @@ from recsys.progress import Progress
 from training.churn_models import network_on_validation
 from training.churn_rows import ChurnRows, prepare_churn
 from training.config import Config
-from training.embedding import Customers, EmbeddingConfig, fit_part, inputs_of, prepare_customers
+from training.customers import Customers
+from training.embedding import EmbeddingConfig, fit_part, inputs_of, prepare_customers
 from training.loop import OnEpoch
 from training.prepare import Prepared, first_unseen_day, fit_recommender, prepare
 from training.search_space import SearchSpace, changed, resolve

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import polars as pl
@@ -38,6 +39,8 @@ class About(BaseModel):
     """Dimensions from the autoencoder, the first of the embedding."""
     sequence: int = Field(ge=0)
     """Dimensions from the sequence encoder, after them."""
+    ahead: int = Field(default=0, ge=0)
+    """Dimensions of what the customer does next, the last."""
     scaled: int = Field(ge=1)
     """Columns of the scaled features."""
     unusual: float
@@ -45,7 +48,14 @@ class About(BaseModel):
 
     @property
     def dimensions(self) -> int:
-        return self.autoencoder + self.sequence
+        return self.autoencoder + self.sequence + self.ahead
+
+    @property
+    def parts(self) -> dict[str, slice]:
+        """Columns of the embedding by the part they come from, those that are there."""
+        sizes = {"autoencoder": self.autoencoder, "sequence": self.sequence, "ahead": self.ahead}
+        ends = dict(zip(sizes, accumulate(sizes.values()), strict=True))
+        return {name: slice(ends[name] - size, ends[name]) for name, size in sizes.items() if size}
 
 
 @dataclass(frozen=True)
@@ -146,8 +156,10 @@ def embedding_ports(encoder: Encoder, about: About) -> tuple[dict[str, Port], di
 def embedding_graphs(bundle: Bundle) -> str:
     """Names, dtypes and shapes of the graph; what was found."""
     about = CustomerEmbedding(bundle).about
-    both = f"{about.autoencoder} from features" + (f" and {about.sequence} from histories" if about.sequence else "")
-    return f"{both}; errors of {len(about.features)} features"
+    found = [f"{about.autoencoder} from features"]
+    found += [f"{about.sequence} from histories"] if about.sequence else []
+    found += [f"{about.ahead} of what comes next"] if about.ahead else []
+    return f"{', '.join(found)}; errors of {len(about.features)} features"
 
 
 def embedding_replay(
