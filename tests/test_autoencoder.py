@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from recsys.ahead import KNOTS, Ahead
 from recsys.autoencoder import Autoencoder, AutoencoderConfig, Inputs, bin_edges
 from recsys.embedding import Embedding
 from recsys.errors import DataError
@@ -215,17 +216,24 @@ def test_errors_name_the_odd_feature_of_an_unusual_customer() -> None:
     assert named in ("one", "two")
 
 
-def test_each_half_of_the_embedding_has_the_same_length_on_average() -> None:
+def test_each_part_of_the_embedding_has_the_same_length_on_average() -> None:
     rows = planted()
     encoder = encoder_of(rows)
     arrays = tensors(encoder, rows)
-    embedding = Embedding(model_of(encoder, arrays), None).eval()
+    model = model_of(encoder, arrays)
+    columns = model.scaled_width + len(KNOTS) * len(model.inputs.numbers)
+    ahead = Ahead(
+        torch.full((columns,), -1e30), 100 * torch.randn(columns, 3, generator=torch.Generator().manual_seed(0))
+    )
+    embedding = Embedding(model, None, ahead).eval()
     with torch.no_grad():
         vectors, _, errors = embedding.raw(arrays)
         embedding.settle(vectors, errors)
         settled, _, _ = embedding(arrays)
-    torch.testing.assert_close(settled.mean(dim=0), torch.zeros(2), rtol=0, atol=1e-5)
-    torch.testing.assert_close(float((settled**2).sum(dim=1).mean()), 1.0, rtol=1e-5, atol=0)
+    torch.testing.assert_close(settled.mean(dim=0), torch.zeros(5), rtol=0, atol=1e-5)
+    assert embedding.parts == (slice(0, 2), slice(2, 2), slice(2, 5))
+    for part in (embedding.parts[0], embedding.parts[2]):
+        torch.testing.assert_close(float((settled[:, part] ** 2).sum(dim=1).mean()), 1.0, rtol=1e-5, atol=0)
 
 
 def test_identical_customers_settle_without_dividing_by_nothing() -> None:

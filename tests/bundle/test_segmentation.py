@@ -62,9 +62,9 @@ def test_the_bank_has_every_kind_of_input_and_the_cards_have_none_of_events(
     about = CustomerEmbedding(Bundle.load(whole_bank.bundle)).about
     every = {"numbers", "missing", "categories", "tags", "holdings", "history", "history_kind", "history_age"}
     assert set(about.arrays) == every
-    assert about.sequence == 4 and about.autoencoder == 6 and "holdings" in about.features
+    assert about.sequence == 4 and about.autoencoder == 6 and about.ahead and "holdings" in about.features
     about = CustomerEmbedding(Bundle.load(card_bundle)).about
-    assert set(about.arrays) == {"numbers", "missing", "categories"} and about.sequence == 0
+    assert set(about.arrays) == {"numbers", "missing", "categories"} and about.sequence == about.ahead == 0
 
 
 def test_categories_alone_make_a_bundle_that_is_sound(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import onnxruntime
 import pytest
 import torch
 
+from recsys.ahead import KNOTS, Ahead
 from recsys.autoencoder import Autoencoder, AutoencoderConfig, Inputs
 from recsys.embedding import OUTPUTS, Embedding
 from recsys.features.encoder import ArrayShape
@@ -44,7 +45,8 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "one large category": (NOTHING | {"categories": (80,)}, {}),
     "tags and one large category": (NOTHING | {"tags": 6, "categories": (80,)}, {}),
     "holdings": (NOTHING | {"holdings": True, "products": 8}, {}),
-    "a history without dates": (EVERYTHING | {"ages": 0}, {}),
+    "a history without dates": (EVERYTHING | {"ages": 0}, {"ahead": 0}),
+    "what comes next without a history": (EVERYTHING | {"history": 0, "kinds": 0, "ages": 0}, {}),
     "a history of one kind": (EVERYTHING | {"kinds": 3}, {}),
     "a history of one kind without dates": (EVERYTHING | {"kinds": 3, "ages": 0}, {}),
     "more pairs of kind and product than are counted": (EVERYTHING | {"products": 14_000}, {"holdings": False}),
@@ -71,7 +73,11 @@ def model_of(sizes: dict[str, Any], changes: dict[str, Any]) -> tuple[Embedding,
     gaps = torch.tensor([0.5 if i % 2 else 0.0 for i in range(len(numbers))])
     autoencoder = Autoencoder(config, inputs, torch.zeros(len(numbers), config.bins - 1), gaps)
     sequence = SequenceEncoder(SequenceConfig(dim=4, hidden=8), shape) if shape.history else None
-    model = Embedding(autoencoder, sequence).eval()
+    dim, width = changes.get("ahead", 5 if numbers else 0), autoencoder.scaled_width
+    columns = width + len(KNOTS) * len(numbers)
+    floors = torch.where(torch.arange(columns) < width, -1e30, 0.5 * torch.randn(columns))
+    ahead = Ahead(floors, 0.5 * torch.randn(columns, dim)) if dim else None
+    model = Embedding(autoencoder, sequence, ahead).eval()
     with torch.no_grad():
         for weight in model.parameters():
             weight.copy_(0.5 * torch.randn(weight.shape))
