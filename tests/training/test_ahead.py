@@ -52,7 +52,7 @@ def people() -> pl.DataFrame:
 
 
 def visits() -> pl.DataFrame:
-    """Logins of everybody and clicks of most, of two thirds until the end; every eighth has come to the bank after the cut."""
+    """Logins of everybody and clicks of most, of two thirds until the end; every eighth came after the cut."""
     rng, rows = np.random.default_rng(1), []
     for i in range(CUSTOMERS):
         first = datetime.combine(CUT, datetime.min.time()) + timedelta(days=3) if i % 8 == 7 else START
