@@ -52,7 +52,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     sections = []
     for title, lake, config, sets, label in (
-        ("Bank churn modelling, 10,000 customers", churn, "bank_churn_modelling", [], _exited),
+        ("Bank churn modelling, 10,000 customers", churn, "bank_churn_modelling", _alone(), _exited),
         ("Synthetic bank, who leaves within 90 days", bank, "demo", _until(bank), _leaves),
     ):
         found = embedded(config, lake, options.work, [*sets, *options.set])
