@@ -98,7 +98,8 @@ def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> lis
     line += "; contrast of their histories" if contrast else ""
     if config.embedding.ahead and definition.dated:
         days = config.embedding.ahead.horizon_days
-        line += f"; what they do in {days} days" if days in definition.windows else f"; {days} days are no window"
+        seen = days in definition.windows
+        line += f"; what they do in {days} days" if seen else f"; {days} days ahead are none of features.windows"
     if config.segments is None:
         return [line]
     wanted = config.segments

@@ -200,3 +200,11 @@ def test_customers_of_two_days_are_read_in_one_order(tmp_path: Path) -> None:
     assert found.did.tolist() == [[True], [False]] and found.known.tolist() == [True, False]
     with pytest.raises(DataError, match="hold different customers; delete the folder and train again"):
         earlier(one, other, Definition(), ("transactions.count.90d",))  # type: ignore[arg-type]
+
+
+def test_the_check_before_training_says_whether_it_looks_ahead(tmp_path: Path) -> None:
+    lake = write_bank(tmp_path / "lake", visits())
+    said = {days: preflight(config(ahead={"horizon_days": days}), lake)[-1] for days in (90, 60)}
+    assert said[90].endswith("; what they do in 90 days")
+    assert said[60].endswith("; 60 days ahead are none of features.windows")
+    assert "ahead" not in preflight(config(ahead=None), lake)[-1]
