@@ -46,7 +46,8 @@ def main() -> None:
         + markdown(results["pooled"], METRICS)
         + "\n\n## Learning curve\n\n"
         + "Fewer of the customers outside the test to learn from, judged on the others of them: validation MRR at "
-        f"the best epoch, a mean of {len(CURVE_SEEDS)} seeds.\n\n| share learned from | validation rows | mrr |\n|---|---|---|\n"
+        f"the best epoch, a mean of {len(CURVE_SEEDS)} seeds.\n\n"
+        "| share learned from | validation rows | mrr |\n|---|---|---|\n"
         + "\n".join(_point(share, found) for share, found in curve.items())
     )
     write("zimnat", "Zimnat insurance: which product is missing", text, results)
