@@ -17,6 +17,7 @@ from scipy.stats import t as student
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, train_test_split
 
+from benchmarks.churn_embedding import embedding_of, with_and_without
 from benchmarks.churn_page import METRICS, page
 from benchmarks.measure import arguments, code_digest, digest, gflops, imported, write
 from recsys.calibration import expected_calibration_error
@@ -121,6 +122,26 @@ def digital(options: Any) -> dict[str, Any]:
     return _judged(table, folds.split(table.rows, table.outcome), {"boosted stumps": _stumps}, DIGITAL)
 
 
+def embedding(options: Any) -> dict[str, Any]:
+    """The bank's models with the embedding as more numbers: 3 folds × 2 inside the first training part."""
+    table = Table.of("bank_churn_modelling", "exited", options, ("gender",))
+    lake = imported("bank_churn_modelling", options.datasets, "bank_churn_modelling", options.work)
+    known = embedding_of("bank_churn_modelling", lake, options.work)
+    vectors = table.rows.select("customer_id").join(known, on="customer_id", maintain_order="left")["vector"].to_numpy()
+    vectors = ((vectors - vectors.mean(axis=0)) / np.maximum(vectors.std(axis=0), 1e-6)).astype(np.float32)
+    first, _ = next(RepeatedStratifiedKFold(n_splits=3, n_repeats=3, random_state=0).split(table.rows, table.outcome))
+    inside = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=1).split(first, table.outcome[first])
+    folds = [(first[fitted_on], first[held]) for fitted_on, held in inside]
+    each = with_and_without(table.encoder, table.rows, table.outcome, vectors, folds, BANK)
+    names = (*BANK.candidates, "blend")
+    return {
+        "columns": vectors.shape[1],
+        "each": each,
+        "auc": {name: {kind: _spread([one[kind][name] for one in each]) for kind in each[0]} for name in names},
+        "differences": {name: _paired([one["embedding"][name] - one["plain"][name] for one in each]) for name in names},
+    }
+
+
 def speed(options: Any) -> dict[str, Any]:
     """A million customers through the bank's graph, two threads; agreement with the libraries on 10,000 rows."""
     table = Table.of("bank_churn_modelling", "exited", options, ("gender",))
@@ -149,7 +170,13 @@ def speed(options: Any) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {"bank": bank, "uci": uci, "digital": digital, "speed": speed}
+PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "bank": bank,
+    "embedding": embedding,
+    "uci": uci,
+    "digital": digital,
+    "speed": speed,
+}
 
 
 def fitted(table: Table, rows: np.ndarray, config: ChurnModelsConfig, seed: int) -> tuple[ChurnModel, Encoder]:

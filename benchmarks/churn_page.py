@@ -15,6 +15,8 @@ def page(results: Mapping[str, Any], batch: int) -> str:
             f"Split of 80 and 20 % with `random_state=3101`: F1 {found['f1']:.4f} at the threshold "
             f"{found['threshold']:.3f}, which is best on held-out rows of the 80 %."
         )
+    if found := results.get("embedding"):
+        parts.append("## The autoencoder's embedding as more inputs\n\n" + _embedding(found))
     if found := results.get("uci"):
         parts.append("## uci_bank_marketing without the length of the call, 5 folds\n\n" + _section(found["folds"]))
         parts.append(_UCI)
@@ -32,6 +34,23 @@ def page(results: Mapping[str, Any], batch: int) -> str:
         )
     speeds = ", ".join(f"{name} {one['gflops']:.0f}" for name, one in results.items())
     return "\n\n".join([*parts, f"Machine, GFLOP/s in a 2048³ product after each part: {speeds}."])
+
+
+def _embedding(found: Mapping[str, Any]) -> str:
+    lines = [
+        f"| {name} | {auc['plain']['mean']:.4f} ± {auc['plain']['std']:.4f} | "
+        f"{auc['embedding']['mean']:.4f} ± {auc['embedding']['std']:.4f} | "
+        + "{mean:+.4f} [{low:+.4f}, {high:+.4f}] |".format(**found["differences"][name])
+        for name, auc in found["auc"].items()
+    ]
+    blend = found["differences"]["blend"]
+    verdict = "It costs" if blend["high"] < 0 else "It helps" if blend["low"] > 0 else "It cannot be told from nothing"
+    return (
+        f"The same models of the bank with the {found['columns']} columns of the embedding, which all customers and no "
+        f"label were fitted with, standardised beside the other numbers: {len(found['each'])} folds inside the first "
+        f"training part, so the figures are of fewer rows than those above. {verdict}.\n\n"
+        "| model | AUC without | AUC with | difference |\n|---|---|---|---|\n" + "\n".join(lines)
+    )
 
 
 _INTRODUCTION = (
