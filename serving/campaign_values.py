@@ -53,6 +53,15 @@ class Bucket:
         return [self.rules[rule] for rule in np.unique(self.removed[:, row]) if rule >= 0]
 
 
+@dataclass(frozen=True)
+class Contactable:
+    """What contacts and consents say of customers, whatever is offered."""
+
+    past: History
+    may: np.ndarray
+    """bool [N, C]: whether each may be contacted through a channel by what they consented to."""
+
+
 class Valuation:
     """Values of a plan's actions by a bundle, for the customers of a lake's tables."""
 
@@ -117,7 +126,8 @@ class Valuation:
             standing[ids.is_in(since.erased).to_numpy()] = LEFT
             decided = with_all_decided(tables.get("contacts"), since.decided(day))
             bound = tables if decided is None else {**tables, "contacts": decided}
-        found = self.valued(bound, ids, lambda: rows, self.recommender.allowed(rows), groups, day, standing)
+        contactable, products = self.contactable(bound, ids, day), self.recommender.allowed(rows)
+        found = self.valued(contactable, ids, lambda: rows, products, groups, standing)
         if self.rules is None:
             return found
         contacts = self.rules.contactable(bound, rows, day)
@@ -144,25 +154,32 @@ class Valuation:
         of = dict(found.iter_rows())
         return np.array([STANDING[of[customer_id]] for customer_id in ids.to_list()], dtype=np.int8)
 
+    def contactable(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> Contactable:
+        """Of the tables contacts and consents are read; without consents everybody may be contacted."""
+        asked = [channel.channel if channel.consent else None for channel in self.plan.channels]
+        may = np.ones((len(ids), len(asked)), dtype=bool)
+        if "consents" in tables:
+            may = consented(tables["consents"], ids, self.plan.purpose, asked, day)
+        return Contactable(history(tables.get("contacts"), ids, self.plan, day), may)
+
     def valued(
         self,
-        tables: Mapping[str, pl.DataFrame],
+        contactable: Contactable,
         ids: pl.Series,
         rows: Callable[[], pl.DataFrame],
         products: np.ndarray,
         groups: np.ndarray,
-        day: date | None,
         standing: np.ndarray,
         chances: np.ndarray | None = None,
     ) -> Bucket:
         """Customers of whom is known what they may be recommended, bool [N, P], their groups, int64 [N], and standing,
         int8 [N].
 
-        Of the tables contacts and consents are read. `rows` gives their feature rows, which a plan of assumed lifts
-        does not need with `chances` to acquire its products, float32 [N, P, H].
+        `rows` gives their feature rows, which a plan of assumed lifts does not need with `chances` to acquire its
+        products, float32 [N, P, H].
         """
-        past = history(tables.get("contacts"), ids, self.plan, day)
-        allowed, blocked = self._allowed(tables, products[:, self.columns], ids, day, past, standing)
+        past = contactable.past
+        allowed, blocked = self._allowed(contactable, products[:, self.columns], standing)
         baseline, effect, se = self._effects(rows, chances)
         costs = self.offers.costs(baseline, effect)
         values = self.offers.values(effect, se, costs, past.pressure, allowed)
@@ -189,28 +206,20 @@ class Valuation:
         return group if self.plan.segment_budgets else None
 
     def _allowed(
-        self,
-        tables: Mapping[str, pl.DataFrame],
-        product: np.ndarray,
-        ids: pl.Series,
-        day: date | None,
-        past: History,
-        standing: np.ndarray,
+        self, contactable: Contactable, product: np.ndarray, standing: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """bool [K, N] of the plan's products, bool [N, P], and why nothing is allowed."""
-        plan = self.plan
-        asked = [channel.channel if channel.consent else None for channel in plan.channels]
-        may = np.ones((len(ids), len(asked)), dtype=bool)
-        if "consents" in tables:
-            may = consented(tables["consents"], ids, plan.purpose, asked, day)
+        past, may = contactable.past, contactable.may
         awake = may & ~past.resting
         some = ((past.left > 0) & (standing == 0))[:, None]
         found = awake[:, self.offers.index[:, 1]] & product[:, self.offers.index[:, 0]] & some
-        blocked = np.where(found.any(axis=1), np.int8(0), np.int8(NOTHING))
-        for why, holds in ((CAPPED, past.left > 0), (RESTING, awake.any(axis=1)), (CONSENT, may.any(axis=1))):
-            blocked[~holds] = why
-        gone = standing > 0  # LEFT or LATER, which say more than all else
-        blocked[gone] = standing[gone]
+        blocked = np.zeros(len(may), dtype=np.int8)
+        none = ~found.any(axis=1)
+        if none.any():  # each reason says more than those before it
+            blocked[none] = NOTHING
+            for why, holds in ((CAPPED, past.left > 0), (RESTING, awake.any(axis=1)), (CONSENT, may.any(axis=1))):
+                blocked[~holds] = why
+            np.copyto(blocked, standing, where=standing > 0)  # LEFT or LATER
         return found.T, blocked
 
     def groups(self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:

@@ -12,7 +12,7 @@ import polars as pl
 
 from recsys.lake.store import Lake
 from serving.metrics import stage
-from serving.seen import Seen, Sight, seen_from, stored
+from serving.seen import CustomerRows, Seen, Sight, seen_from, stored
 from serving.store import Store
 
 KEPT = 1000
@@ -22,7 +22,7 @@ ROWS = 200
 
 
 T = TypeVar("T")
-_Rows = tuple[int, Mapping[str, pl.DataFrame]]
+_Rows = tuple[int, CustomerRows]
 """The version of a customer, and their rows by table."""
 
 
@@ -38,7 +38,7 @@ class Known(Protocol):
     def at_hand(self, customer_id: str, day: date | None) -> Seen | None:
         """What `seen` has in memory, where it neither reads nor computes anything; else None."""
 
-    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+    def tables(self, customer_id: str) -> CustomerRows | None:
         """Their rows in the lake's tables, with those of the bank; None if they are not there."""
 
     def kept(self) -> set[str]:
@@ -95,7 +95,7 @@ class OfLake:
 
     def __init__(self, lake: Lake, sight: Sight) -> None:
         self._lake, self._sight = lake, sight
-        self._memory, self._rows = _Memory[_Kept](KEPT), _Memory[Mapping[str, pl.DataFrame]](ROWS)
+        self._memory, self._rows = _Memory[_Kept](KEPT), _Memory[CustomerRows](ROWS)
 
     def seen(self, customer_id: str, day: date | None) -> Seen | None:
         """As `Known.seen`."""
@@ -114,12 +114,12 @@ class OfLake:
         kept = self._memory.get(customer_id)
         return kept.seen if kept is not None and kept.day == day else None
 
-    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+    def tables(self, customer_id: str) -> CustomerRows | None:
         """As `Known.tables`."""
         if (kept := self._rows.get(customer_id)) is not None:
             return kept
         with stage("store"):
-            found = self._lake.customers([customer_id])
+            found = CustomerRows(self._lake.customers([customer_id]))
         if found["customers"].is_empty():
             return None
         self._rows.put(customer_id, found)
@@ -175,10 +175,10 @@ class OfStore:
         """As `Known.at_hand`: never, for each answer looks into the store."""
         return None
 
-    def tables(self, customer_id: str) -> Mapping[str, pl.DataFrame] | None:
+    def tables(self, customer_id: str) -> CustomerRows | None:
         """As `Known.tables`. Raises StoreDown."""
         rows = self._rows_of(customer_id)
-        return None if rows is None else {**self._bank, **rows[1]}
+        return None if rows is None else self._with_bank(rows[1])
 
     def kept(self) -> set[str]:
         """As `Known.kept`."""
@@ -189,10 +189,13 @@ class OfStore:
         self._memory.drop(customer_id)
         self._rows.drop(customer_id)
 
-    def _tables(self, customer_id: str) -> dict[str, pl.DataFrame]:
+    def _tables(self, customer_id: str) -> CustomerRows:
         """All rows, as they are by now; those of nobody for who was erased since."""
         rows = self._rows_of(customer_id)
-        return {**self._bank, **(self._store.loaded().empty() if rows is None else rows[1])}
+        return self._with_bank(CustomerRows(self._store.loaded().empty()) if rows is None else rows[1])
+
+    def _with_bank(self, rows: CustomerRows) -> CustomerRows:
+        return CustomerRows({**self._bank, **rows}, rows.worked_out)
 
     def _rows_of(self, customer_id: str) -> _Rows | None:
         """Version and rows, read again only if they have changed; None for who is not, or no longer, there."""
@@ -202,11 +205,12 @@ class OfStore:
                 looked = self._store.look(customer_id, self._bundle_id, None, kept[0])
                 if looked is not None and looked.version == kept[0]:
                     return kept
-            found = self._store.rows_of(customer_id)
-        if found is None:
+            stored_rows = self._store.rows_of(customer_id)
+        if stored_rows is None:
             self.forget(customer_id)
-        else:
-            self._rows.put(customer_id, found)
+            return None
+        found = stored_rows[0], CustomerRows(stored_rows[1])
+        self._rows.put(customer_id, found)
         return found
 
     def _computed(self, customer_id: str, day: date | None) -> _Kept | None:
@@ -215,7 +219,7 @@ class OfStore:
         if rows is None:
             return None
         version, tables = rows
-        (found,) = self._sight.see({**self._bank, **tables}, [customer_id], day)
+        (found,) = self._sight.see(self._with_bank(tables), [customer_id], day)
         with stage("store"):
             self._store.keep(customer_id, version, self._bundle_id, day, stored(found))
         return _Kept(version, day, found)

@@ -7,7 +7,7 @@ from datetime import date, datetime, time
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import polars as pl
@@ -26,16 +26,20 @@ from recsys.lake.buckets import stable_hashes
 from recsys.lake.contract import TABLES, schema_of
 from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
-from serving.campaign_values import Bucket, Valuation
+from serving.campaign_values import Bucket, Contactable, Valuation
 from serving.decisions import Decisions, Ledger, with_decided
 from serving.rules import RulesInForce
 from serving.run_record import RUN
-from serving.seen import Seen
+from serving.seen import CustomerRows, Seen
 from serving.store.decisions import Pacing
 
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
 SUMMARY = "plan.json"
-CONSENTS = tuple(column.name for column in TABLES["consents"].columns)
+NO_CONSENTS = pl.DataFrame(
+    schema=schema_of("consents", tuple(column.name for column in TABLES["consents"].columns), ())
+)
+CONTACTABLE = "contactable"
+"""What is worked out of a customer's rows here."""
 
 
 class NextAction:
@@ -203,12 +207,13 @@ class NextAction:
         key = "+".join((self.prices.version, *(row["decision_id"] for row in decided if row["actions"])))
         if seen.valued is None or seen.valued[0] != key:
             ids = pl.Series("customer_id", [seen.facts.customer_id])
-            tables = dict(seen.tables())
+            rows = seen.tables()
+            tables = dict(rows)
             contacts = with_decided(tables.get("contacts"), decided, seen.facts.customer_id)
             if contacts is not None:
                 tables["contacts"] = contacts
             if self.consents and "consents" not in tables:
-                tables["consents"] = pl.DataFrame(schema=schema_of("consents", CONSENTS, ()))
+                tables["consents"] = NO_CONSENTS
             budgets = self.plan.segment_budgets
             if budgets is not None and budgets.by == SEGMENTS and seen.facts.segment is not None:
                 names = list(budgets.amounts)
@@ -222,13 +227,28 @@ class NextAction:
             else:
                 standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
             chances = seen.chances[1] if seen.chances and seen.chances[0] == self.prices.version else None
-            found = self.valuation.valued(tables, ids, lambda: seen.rows, seen.allowed, group, day, standing, chances)
+            worked_out = rows.worked_out if isinstance(rows, CustomerRows) else {}
+            contactable = self._contactable(tables, ids, day, worked_out)
+            found = self.valuation.valued(contactable, ids, lambda: seen.rows, seen.allowed, group, standing, chances)
             if (rules := self.valuation.rules) is not None:
                 reached = rules.contactable(tables, seen.rows if rules.rules.reads_segments else seen.held, day)
                 found = self.valuation.ruled(found, reached, None)
             seen.valued = (key, found)
         kept: Bucket = seen.valued[1]
         return kept
+
+    def _contactable(
+        self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None, worked_out: dict[str, Any]
+    ) -> Contactable:
+        """What contacts and consents say of the customer; as before, where the same rows are seen from the same day."""
+        contacts, consents = tables.get("contacts"), tables.get("consents")
+        if (kept := worked_out.get(CONTACTABLE)) is not None:
+            version, seen_from, of, said, found = kept
+            if version == self.prices.version and seen_from == day and of is contacts and said is consents:
+                return cast(Contactable, found)
+        found = self.valuation.contactable(tables, ids, day)
+        worked_out[CONTACTABLE] = (self.prices.version, day, contacts, consents, found)
+        return found
 
     def _removed(self, bucket: Bucket) -> list[dict[str, str]]:
         """The actions that rules removed, which all else had allowed, and the first rule that did."""

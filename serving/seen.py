@@ -67,6 +67,18 @@ class Seen:
         return pl.DataFrame([pl.Series("customer_id", [self.facts.customer_id]), holdings])
 
 
+class CustomerRows(dict[str, pl.DataFrame]):
+    """A customer's rows by table, with those of the bank, as long as they are kept.
+
+    What is worked out of some of them is kept beside them, for it holds while these are the same, and is forgotten
+    when they are.
+    """
+
+    def __init__(self, tables: Mapping[str, pl.DataFrame], worked_out: dict[str, Any] | None = None) -> None:
+        super().__init__(tables)
+        self.worked_out = {} if worked_out is None else worked_out
+
+
 Rows = Callable[[], pl.DataFrame]
 Tables = Callable[[], Mapping[str, pl.DataFrame]]
 

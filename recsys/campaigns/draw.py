@@ -41,18 +41,20 @@ def draw(ids: pl.Series, planned: np.ndarray, allowed: np.ndarray, holdout: floa
 
     Whatever the order and the other customers. Who may not be contacted at all cannot explore.
     """
-    drawn = uniforms(ids, seed)
     if len(ids) == 1:
-        return _alone(drawn[:, 0].tolist(), planned, allowed, holdout, explore)
-    return decided(drawn, planned, allowed, holdout, explore)
+        return _alone(_uniforms(ids, seed), planned, allowed, holdout, explore)
+    return decided(uniforms(ids, seed), planned, allowed, holdout, explore)
 
 
 def uniforms(ids: pl.Series, seed: int) -> np.ndarray:
     """float64 [3, N] from 0 to below 1, by hashes of seed and id: holding out, exploring, which action."""
+    return np.array(_uniforms(ids, seed)).reshape(len(DRAWN), len(ids))
+
+
+def _uniforms(ids: pl.Series, seed: int) -> list[float]:
+    """The same flat, row by row."""
     words = ids.to_list()
-    return _uniform([f"campaign-{what}:{seed}:{one}" for what in DRAWN for one in words]).reshape(
-        len(DRAWN), len(words)
-    )
+    return [_uniform(f"campaign-{what}:{seed}:{one}") for what in DRAWN for one in words]
 
 
 def decided(drawn: np.ndarray, planned: np.ndarray, allowed: np.ndarray, holdout: float, explore: float) -> Draw:
@@ -103,9 +105,9 @@ def propensity(
     return np.asarray(found + holdout * (size == 0))
 
 
-def _uniform(texts: Sequence[str]) -> np.ndarray:
-    """float64 [N] from 0 to below 1, by a hash of each text."""
-    return np.array([(stable_hash(text) >> 11) * 2.0**-53 for text in texts])
+def _uniform(text: str) -> float:
+    """From 0 to below 1, by a hash."""
+    return (stable_hash(text) >> 11) * 2.0**-53
 
 
 @dataclass

@@ -24,7 +24,7 @@ from serving.answers import Answers
 from serving.campaign_values import Valuation
 from serving.next_action import ARMS, NextAction
 from serving.schemas import DecideAnswer
-from serving.seen import Seen
+from serving.seen import CustomerRows, Seen
 from serving.served import Served
 from tests.conftest import ROOT, SmallBank, called
 
@@ -196,6 +196,37 @@ def test_decide_says_what_to_do_next(small_bank: SmallBank, planned: Path, actio
     own = {"customers": [{"customer_id": "new"}]}
     told = answers.decide(json.dumps({"customer": own}).encode())["next_best_action"]
     assert told["actions"] == [] and told["reason"].startswith("no consent"), "nobody is contacted who said nothing"
+
+
+def test_contacts_and_consents_are_read_anew_where_they_or_the_day_have_changed(
+    small_bank: SmallBank, action: NextAction, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert answers.known is not None and answers.as_of is not None
+    customer, read = next(one for one in _everyone(small_bank) if _of(action, answers, one)["actions"]), []
+    rows = answers.known.tables(customer)
+    assert rows is not None
+    contactable = action.valuation.contactable
+    monkeypatch.setattr(action.valuation, "contactable", lambda *args: read.append(args) or contactable(*args))
+
+    def asked(tables: CustomerRows, days: int = 0) -> dict[str, object]:
+        day = answers.as_of + timedelta(days=days)  # type: ignore[operator]
+        (seen,) = answers.sight.see(tables, [customer], day)
+        return action.of(seen, day)
+
+    first = asked(rows)
+    assert asked(CustomerRows(dict(rows), rows.worked_out)) == first
+    assert len(read) <= 1, "the same rows seen from the same day, even beside other tables"
+    asked(rows, days=1)
+    mine = rows["contacts"].clear()
+    at = datetime.combine(answers.as_of, time()) - timedelta(hours=1)
+    contacts = [
+        {"contact_id": f"N{i}", "customer_id": customer, "channel": channel, "contacted": True, "at": at}
+        for i, channel in enumerate(action.prices.channel)
+    ]
+    new = pl.concat([mine, pl.DataFrame(contacts, schema_overrides={"at": pl.Datetime("us")})], how="diagonal_relaxed")
+    later = asked(CustomerRows({**rows, "contacts": new}, rows.worked_out))
+    assert later["actions"] == [] and first["actions"], "contacted an hour ago"
+    assert len(read) <= 3
 
 
 def test_prices_of_another_bundle_or_plan_are_refused(planned: Path, answers: Answers, tmp_path: Path) -> None:

@@ -78,19 +78,20 @@ class _Worths:
         self.group = None
         if part.group is not None and len(prices.contact) > 1:
             self.group = price_row(np.asarray(part.group[rows]), len(prices.contact))
-        self._worth: np.ndarray = np.empty(self.count, dtype)
-        self._extra: np.ndarray = np.empty(self.count, dtype)
-        self._more, self._mark = np.empty(self.count, bool), np.empty(self.count, np.uint16)
+        self._room: tuple[np.ndarray, ...] | None = None
 
     def of(self, action: int) -> np.ndarray:
         """[n], overwritten by the next call."""
-        np.copyto(self._worth, self.values[action])  # a copy and then a sum in place are faster than a sum that casts
-        np.subtract(self._worth, self._charge(self.prices.contact, action), out=self._worth)
+        if self._room is None:
+            self._room = np.empty(self.count, self.dtype), np.empty(self.count, self.dtype)
+        worth, extra = self._room
+        np.copyto(worth, self.values[action])  # a copy and then a sum in place are faster than a sum that casts
+        np.subtract(worth, self._charge(self.prices.contact, action), out=worth)
         if self.costs is not None and self.prices.money[:, action].any():
-            np.copyto(self._extra, self.costs[action])
-            np.multiply(self._extra, self._charge(self.prices.money, action), out=self._extra)
-            np.subtract(self._worth, self._extra, out=self._worth)
-        return self._worth
+            np.copyto(extra, self.costs[action])
+            np.multiply(extra, self._charge(self.prices.money, action), out=extra)
+            np.subtract(worth, extra, out=worth)
+        return worth
 
     def _charge(self, table: np.ndarray, action: int) -> np.ndarray:
         """A number for all, or one for each customer where groups pay differently."""
@@ -110,8 +111,8 @@ class _Worths:
 
     def _charges(self, table: np.ndarray) -> np.ndarray:
         """[K, 1] or [K, n]."""
-        columns: np.ndarray = table.T.astype(self.dtype)
-        return columns[:, :1] if self.group is None else columns[:, self.group]
+        rows = table[:1] if self.group is None else table[self.group]
+        return np.asarray(rows.T, dtype=self.dtype)
 
     def best(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The best of so many actions: codes (0 for nothing worth more than 0), and its worth."""
@@ -121,11 +122,12 @@ class _Worths:
             best = np.maximum(worth[first, np.arange(self.count)], 0)
             return ((first + 1) * (best > 0)).astype(np.uint16), best
         best = np.zeros(self.count, self.dtype)
-        code = np.zeros(self.count, np.uint16)
+        code, mark = np.zeros(self.count, np.uint16), np.empty(self.count, np.uint16)
+        more = np.empty(self.count, bool)
         for action in range(count):
             worth = self.of(action)
-            np.greater(worth, best, out=self._more)
+            np.greater(worth, best, out=more)
             np.maximum(best, worth, out=best)
-            np.multiply(self._more.view(np.uint8), np.uint16(action + 1), out=self._mark)
-            np.maximum(code, self._mark, out=code)
+            np.multiply(more.view(np.uint8), np.uint16(action + 1), out=mark)
+            np.maximum(code, mark, out=code)
         return code, best
