@@ -240,7 +240,7 @@ def _frequent(lake: Lake, table: str, column: str, most: int | None, before: dat
 def _product_kinds(lake: Lake) -> set[str]:
     columns = lake.tables["interactions"].columns
     ordered = [pl.col(name).is_not_null() for name in ("at", "position") if name in columns]
-    if not ordered:
+    if not ordered or "product_id" not in columns:
         return set()
     rows = _shown(lake, "interactions").filter(pl.col("product_id").is_not_null() & pl.any_horizontal(ordered))
     return set(rows.select(pl.col("kind").unique()).collect()["kind"].to_list())
