@@ -92,6 +92,11 @@ def _embedding(config: Config, lake: Lake, definition: FeatureDefinition) -> lis
     read = [name for name in columns if name not in never]
     if not read and not definition.holdings:
         raise ConfigError("embedding: no column is left to learn from; name fewer in embedding.exclude")
+    if not definition.holdings and all(name in definition.tags for name in read):
+        raise ConfigError(
+            "embedding: only tags are left to learn from; they are read, but only numbers, categories and holdings are "
+            "found again in a vector, so name fewer in embedding.exclude, or leave the section out"
+        )
     known = round(lake.tables["customers"].rows * sample_share(lake, config.embedding.customers))
     contrast = config.embedding.sequence is not None and definition.history_length
     line = f"embedding: {len(read)} columns{', holdings' if definition.holdings else ''} of {known:,} customers"

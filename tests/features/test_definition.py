@@ -37,4 +37,5 @@ def test_interactions_may_name_no_product_at_all(tmp_path: Path) -> None:
     tables = pl.DataFrame({"customer_id": ["a", "b"]}), lake.read("interactions")
     examples = scoring_examples(tables[0]["customer_id"], date(2024, 1, 10))
     rows = features(dict(zip(("customers", "interactions"), tables, strict=True)), examples, found)
-    assert rows["interactions.login.count.30d"].to_list() == [1, 1] and rows["interactions.enquired.count.7d"].to_list() == [1, 0]
+    assert rows["interactions.login.count.30d"].to_list() == [1, 1]
+    assert rows["interactions.enquired.count.7d"].to_list() == [1, 0]

@@ -151,6 +151,13 @@ NUMBERS = [Attribute(name, "feature", "number") for name in ("balance", "spent",
         ),
         (
             {},
+            customers(9).select("customer_id", interests=pl.concat_list(pl.lit("golf"), pl.lit("art"))),
+            [Attribute("interests", "feature", "tags")],
+            ConfigError,
+            "embedding: only tags are left to learn from",
+        ),
+        (
+            {},
             customers(9).select("customer_id", "left", "profit"),
             ATTRIBUTES,
             DataError,
