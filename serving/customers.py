@@ -14,7 +14,7 @@ from serving.feature_drift import FeatureDrift
 from serving.known import Known, OfLake, OfStore
 from serving.request import BadRequest, Unavailable, Who
 from serving.rules import RulesInForce
-from serving.seen import CustomerRows, Seen, Sight
+from serving.seen import READ, CustomerRows, Seen, Sight
 from serving.store import Store, StoreDown
 
 
@@ -73,7 +73,7 @@ class Customers:
             return None
         fresh = self.contract.events(customer_id, events, tables, day)
         try:
-            rows = CustomerRows(with_events(tables, fresh), tables.worked_out)
+            rows = CustomerRows(with_events(tables, fresh), tables.worked_out if READ.isdisjoint(fresh) else None)
             (found,) = self.sight.see(rows, [customer_id], day)
         except DataError as error:
             raise BadRequest("events", str(error)) from None

@@ -67,6 +67,10 @@ class Seen:
         return pl.DataFrame([pl.Series("customer_id", [self.facts.customer_id]), holdings])
 
 
+READ = frozenset({"contacts", "consents"})
+"""The tables of which something is worked out that is kept with a customer's rows."""
+
+
 class CustomerRows(dict[str, pl.DataFrame]):
     """A customer's rows by table, with those of the bank, as long as they are kept.
 

@@ -23,6 +23,7 @@ from recsys.rules.eligibility import Removal
 from serving.answers import Answers
 from serving.campaign_values import Valuation
 from serving.next_action import ARMS, NextAction
+from serving.request import Who
 from serving.schemas import DecideAnswer
 from serving.seen import CustomerRows, Seen
 from serving.served import Served
@@ -227,6 +228,26 @@ def test_contacts_and_consents_are_read_anew_where_they_or_the_day_have_changed(
     later = asked(CustomerRows({**rows, "contacts": new}, rows.worked_out))
     assert later["actions"] == [] and first["actions"], "contacted an hour ago"
     assert len(read) <= 3
+
+
+def test_nothing_is_kept_of_contacts_that_a_question_brings(
+    small_bank: SmallBank, action: NextAction, answers: Answers
+) -> None:
+    assert answers.known is not None and answers.as_of is not None
+    customer = next(one for one in _everyone(small_bank) if _of(action, answers, one)["actions"])
+    at = (datetime.combine(answers.as_of, time()) - timedelta(hours=1)).isoformat()
+    campaign = Lake.open(small_bank.lake).read("campaigns")["campaign_id"][0]
+    rows = [
+        {"contact_id": f"N{i}", "campaign_id": campaign, "channel": channel, "contacted": True, "at": at}
+        for i, channel in enumerate(dict.fromkeys(action.prices.channel))
+    ]
+    answers.known.forget(customer)
+    seen = answers.customers.asked(Who(customer, None, events={"contacts": rows}), answers.as_of)
+    assert action.of(seen, answers.as_of)["actions"] == [], "contacted an hour ago"
+    kept = answers.known.tables(customer)
+    assert kept is not None and kept.worked_out == {}
+    assert _of(action, answers, customer)["actions"]
+    assert kept.worked_out, "but of the customer's own rows it is kept"
 
 
 def test_prices_of_another_bundle_or_plan_are_refused(planned: Path, answers: Answers, tmp_path: Path) -> None:
