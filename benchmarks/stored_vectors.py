@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,8 @@ def _store(bundle: Bundle, lake: Lake, folder: Path) -> dict[str, float]:
 
 
 def _rank(bundle: Bundle, lake: Lake, folder: Path) -> dict[str, float]:
-    """Seconds from the stored vectors to the ranked files, one bucket written while the next is ranked."""
+    """Seconds from the stored vectors to the ranked files, one bucket ranked while the next is read and the last is
+    written."""
     from serving.buckets import write_behind
     from serving.score import recommending
 
@@ -110,11 +112,17 @@ def _rank(bundle: Bundle, lake: Lake, folder: Path) -> dict[str, float]:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir()
 
+    def read(bucket: int) -> tuple[pl.DataFrame, np.ndarray]:
+        return pl.read_parquet(folder / f"{bucket:04d}.parquet"), np.load(folder / f"{bucket:04d}.npy")
+
     def found() -> Iterator[tuple[Path, list[tuple[pl.DataFrame, int]]]]:
-        for bucket in range(lake.buckets):
-            rows = pl.read_parquet(folder / f"{bucket:04d}.parquet")
-            vectors = np.load(folder / f"{bucket:04d}.npy")
-            yield out / f"bucket={bucket:04d}.parquet", [(recommender.ranked(rows, vectors, TOP), rows.height)]
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ready = reader.submit(read, 0)
+            for bucket in range(lake.buckets):
+                rows, vectors = ready.result()
+                if bucket + 1 < lake.buckets:
+                    ready = reader.submit(read, bucket + 1)
+                yield out / f"bucket={bucket:04d}.parquet", [(recommender.ranked(rows, vectors, TOP), rows.height)]
 
     began = time.perf_counter()
     write_behind(found(), question, bundle.bundle_id)

@@ -152,9 +152,22 @@ def test_ranking_masks_before_it_ranks_and_breaks_ties_by_index() -> None:
     assert index[1][:2].tolist() == [2, 0] and scores[1].tolist() == [2, 1, -np.inf]
 
 
+def test_a_bias_is_added_to_the_product_of_the_other_dimensions() -> None:
+    rng = np.random.default_rng(0)
+    customers, products = (rng.normal(size=(n, 65)).astype(np.float32) for n in (20, 100))
+    customers[:, -1] = 1.0
+    feeds = {"customers": customers, "products": products, "eligible": np.ones(100, dtype=bool)}
+    feeds |= {"excluded": np.array([[0, 1]]), "k": np.array([100])}
+    expected, order = session(rank_graph(65)).run(["scores", "index"], feeds)
+    scores, index = session(rank_graph(65, bias=True)).run(["scores", "index"], feeds)
+    assert np.array_equal(order, index)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("size", [2, 8, 512])
-def test_what_is_eligible_changes_no_bit_of_the_other_scores(size: int) -> None:
-    run = session(rank_graph(65))
+def test_what_is_eligible_changes_no_bit_of_the_other_scores(size: int, bias: bool) -> None:
+    run = session(rank_graph(65, bias))
     rng = np.random.default_rng(0)
     products = rng.normal(size=(1000, 65)).astype(np.float32)
     customers, pairs = rng.normal(size=(512, 65)).astype(np.float32), np.empty((0, 2), dtype=np.int64)
