@@ -19,6 +19,7 @@ from serving.campaign_since import Since
 from serving.campaign_values import Bucket, Valuation, check_groups
 from serving.rules import RulesInForce
 from serving.run_record import partial_of
+from serving.store.event_rows import TABLES_IN
 
 IDS, ABOUT = "ids.parquet", "about.json"
 
@@ -79,7 +80,7 @@ def valuing_all(
     Raises ConfigError and BundleError for a plan and rules that do not fit them.
     """
     check_groups(plan, lake.tables["customers"].columns)
-    others = () if since is None else ("contacts",)
+    others = () if since is None else TABLES_IN
     in_force = None if rules is None else RulesInForce.of(rules, rules_file, bundle, lake, as_of, threads, others)
     return Valuing(Valuation(bundle, plan, threads, in_force), since)
 

@@ -1,4 +1,4 @@
-"""What a store knows since its lake that binds a plan's contacts: those decided or made, consents, erasures.
+"""What a store knows since its lake, for a plan: events, contacts that were decided, consents, erasures.
 
 It is copied beside the plan's values before the first bucket is valued, so that every process that values a bucket, and
 a run that is continued, goes by the same state; only the rows of one bucket are in memory at a time.
@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,30 +20,19 @@ import sqlalchemy as sa
 from recsys.durable import rename, sync
 from recsys.errors import DataError
 from recsys.lake.buckets import bucket_of
-from recsys.lake.contract import schema_of
 from recsys.lake.store import Lake
-from serving.decisions import CONTACTS
 from serving.run_record import partial_of
 from serving.store import Store, StoreError, schema
 from serving.store.decisions import DECISIONS
-from serving.store.event_rows import joined
+from serving.store.event_rows import TABLES_IN, frames_of, joined, row_text
 
 FOLDER = ".since"
 ROWS = 200_000
 """Rows in memory while the store is copied."""
-DECIDED, MADE, SAID, ERASED = "decided", "contacts", "consents", "erased"
-COLUMNS: dict[str, Any] = {
-    "kind": pl.String,
-    "customer_id": pl.String,
-    "contact_id": pl.String,
-    "campaign_id": pl.String,
-    "at": pl.Datetime("us"),
-    "channel": pl.String,
-    "contacted": pl.Boolean,
-    "purpose": pl.String,
-    "granted": pl.Boolean,
-}
-CONSENTS = ("customer_id", "purpose", "channel", "granted", "at")
+SAID, ERASED = "consents", "erased"
+KINDS = (*TABLES_IN, DECISIONS, SAID, ERASED)
+COLUMNS: dict[str, Any] = {"kind": pl.String, "customer_id": pl.String, "row": pl.String}
+"""Of the copy: a table of events, consents or decisions and one row of it as JSON; or an erasure, which has no row."""
 
 
 @dataclass(frozen=True)
@@ -52,25 +42,26 @@ class Known:
     rows: pl.DataFrame
 
     def joined(self, tables: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
-        """The lake's tables with contacts and consents that came in since; a contact that the lake has comes once."""
-        fresh = {name: self._of(name, columns) for name, columns in ((MADE, CONTACTS), (SAID, CONSENTS))}
-        return joined(tables, {name: rows for name, rows in fresh.items() if rows.height})
+        """The lake's tables with what came in since; an event that the lake has comes once."""
+        fresh = self.rows.filter(pl.col("kind").is_in([*TABLES_IN, SAID])).select("kind", "row")
+        return joined(tables, frames_of(fresh.unique(maintain_order=True).rows()))  # once for two holders of an account
 
     def decided(self, day: date | None) -> list[tuple[str, datetime, str]]:
         """(customer, time, channel) of every contact that was decided before the day."""
         if day is None:
             return []
-        wanted = (pl.col("kind") == DECIDED) & (pl.col("at").dt.date() < day)
-        return self.rows.filter(wanted).select("customer_id", "at", "channel").rows()
+        found = []
+        for text in self.rows.filter(pl.col("kind") == DECISIONS)["row"]:
+            row = json.loads(text)
+            at = datetime.fromisoformat(row["at"])
+            if at.date() < day:
+                found += [(row["customer_id"], at, action["channel"]) for action in row["actions"]]
+        return found
 
     @property
     def erased(self) -> list[str]:
         """Who had everything about them erased."""
         return self.rows.filter(pl.col("kind") == ERASED)["customer_id"].to_list()
-
-    def _of(self, kind: str, columns: tuple[str, ...]) -> pl.DataFrame:
-        types = schema_of(kind, columns, ())
-        return self.rows.filter(pl.col("kind") == kind).select(pl.col(name).cast(types[name]) for name in columns)
 
 
 @dataclass(frozen=True)
@@ -103,19 +94,18 @@ class Since:
         partial = partial_of(self.folder)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        digest, counts = hashlib.sha256(), dict.fromkeys((DECIDED, MADE, SAID, ERASED), 0)
-        last = datetime.min
+        digest, counts, last = hashlib.sha256(), dict.fromkeys(KINDS, 0), ""
         for number, rows in enumerate(_pages(store, lake)):
-            for row in rows:
-                digest.update(json.dumps(row, default=str).encode())
-                counts[row[0]] += 1
-                last = max(last, row[4] or last)
-            frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+            for kind, who, row, at in rows:
+                digest.update(json.dumps([kind, who, row]).encode())
+                counts[kind] += 1
+                last = max(last, at)
+            frame = pl.DataFrame([row[:3] for row in rows], schema=COLUMNS, orient="row")
             frame = frame.with_columns(bucket_of(frame["customer_id"], self.buckets))
             file = partial / f"{number:04d}.parquet"
             frame.sort("bucket", maintain_order=True).write_parquet(file, row_group_size=ROWS // 16)
             sync(file)
-        ended = {} if last == datetime.min else {"last": last.date().isoformat()}
+        ended = {"last": datetime.fromisoformat(last).date().isoformat()} if last else {}
         told = {"name": store.name, **counts, **ended, "digest": digest.hexdigest()[:16]}
         return dict(sorted(told.items()))  # as the record gives it back
 
@@ -140,47 +130,38 @@ def day_after(about: Mapping[str, Any]) -> date | None:
     return date.fromisoformat(about["last"]) + timedelta(days=1) if "last" in about else None
 
 
-def _pages(store: Store, lake: Lake) -> Iterator[list[tuple[Any, ...]]]:
-    """All rows in the order of COLUMNS, at most ROWS at a time."""
-    page: list[tuple[Any, ...]] = []
-    for row in _rows(store, lake):
-        page.append(row)
-        if len(page) == ROWS:
-            yield page
-            page = []
-    if page:
+def _pages(store: Store, lake: Lake) -> Iterator[list[tuple[str, str, str | None, str]]]:
+    """All rows, each with its time, at most ROWS at a time."""
+    rows = _rows(store, lake)
+    while page := list(islice(rows, ROWS)):
         yield page
 
 
-def _rows(store: Store, lake: Lake) -> Iterator[tuple[Any, ...]]:
-    """The store's events and consents as of one moment, then which of the lake's customers have been erased."""
-    events, said = schema.events.c, schema.consents.c
-    came = sa.select(events.table_name, events.row).where(events.table_name.in_([DECISIONS, MADE]))
-    consents = sa.select(said.customer_id, said.at, said.channel, said.purpose, said.granted)
+def _rows(store: Store, lake: Lake) -> Iterator[tuple[str, str, str | None, str]]:
+    """The store's events and consents as of one moment, then which of the lake's customers have been erased: what
+    COLUMNS says, and the time or an empty text. An event of an account comes once for each who holds it."""
+    said = schema.consents.c
+    consents = sa.select(said.customer_id, said.purpose, said.channel, said.granted, said.at)
     with store.reads() as connection:
-        for table, text in connection.execution_options(yield_per=10_000).execute(came.order_by(events.seq)):
-            row = json.loads(text)
-            yield from _decided(row) if table == DECISIONS else [_made(row)]
-        for who, at, channel, purpose, granted in connection.execute(consents.order_by(said.seq)):
-            yield SAID, who, None, None, datetime.fromisoformat(at), channel, None, purpose, granted
+        for table, who, text in connection.execution_options(yield_per=10_000).execute(_EVENTS):
+            yield table, who, text, json.loads(text).get("at") or ""
+        for row in connection.execute(consents.order_by(said.seq)).mappings():
+            yield SAID, row["customer_id"], row_text(dict(row)), row["at"]
         gone = set(connection.execute(sa.select(schema.suppressed.c.hash)).scalars())
     for bucket in range(lake.buckets if gone else 0):
         ids = lake.rows("customers", bucket).select("customer_id").unique().collect()["customer_id"].sort()
-        yield from ((ERASED, one, *[None] * 7) for one in ids.to_list() if store.hash_of(one) in gone)
+        yield from ((ERASED, one, None, "") for one in ids.to_list() if store.hash_of(one) in gone)
+
+
+_ABOUT = sa.func.coalesce(schema.holders.c.customer_id, schema.events.c.customer_id)
+_EVENTS = (
+    sa.select(schema.events.c.table_name, _ABOUT, schema.events.c.row)
+    .join_from(schema.events, schema.holders, schema.events.c.account_id == schema.holders.c.account_id, isouter=True)
+    .where(_ABOUT.is_not(None))
+    .order_by(schema.events.c.seq, _ABOUT)
+)
 
 
 def _holds_consents(store: Store) -> bool:
     with store.reads() as connection:
         return connection.execute(sa.select(schema.consents.c.seq).limit(1)).first() is not None
-
-
-def _decided(row: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
-    at = datetime.fromisoformat(row["at"])
-    for action in row["actions"]:
-        yield DECIDED, row["customer_id"], None, None, at, action["channel"], None, None, None
-
-
-def _made(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    at = None if row.get("at") is None else datetime.fromisoformat(row["at"])
-    told = (row["customer_id"], row["contact_id"], row.get("campaign_id"), at, row.get("channel"), row.get("contacted"))
-    return MADE, *told, None, None

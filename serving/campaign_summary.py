@@ -14,6 +14,7 @@ from recsys.campaigns.reasons import CAPPED, CONSENT, LATER, LEFT, NOTHING, REST
 from recsys.segment_cards.suppression import hidden_parts
 from serving.campaign_job import Job
 from serving.campaign_values import Bucket
+from serving.store.event_rows import TABLES_IN
 
 BLOCKED = {
     "has_left": LEFT,
@@ -154,8 +155,9 @@ def _notes(job: Job, content: dict[str, Any]) -> list[str]:
 def _since(store: Mapping[str, Any], day: date | None) -> str:
     """What the plan took from a store."""
     later = day is not None and store.get("last", "") >= day.isoformat()
+    events = sum(store[table] for table in TABLES_IN)
     return (
-        f"From the store since the lake: {store['decided']:,} contacts that were decided, {store['contacts']:,} that "
-        f"were made, {store['consents']:,} consents given or withdrawn, {store['erased']:,} customers erased"
-        + (f"; what is of {day} or later does not count." if later else ".")
+        f"From the store since the lake: {events:,} events ({store['contacts']:,} of them contacts made), "
+        f"{store['decisions']:,} decisions, {store['consents']:,} consents given or withdrawn, {store['erased']:,} "
+        "customers erased" + (f"; what is of {day} or later does not count." if later else ".")
     )

@@ -14,8 +14,10 @@ import yaml
 from recsys.campaigns.plan import CampaignPlan
 from recsys.errors import DataError
 from recsys.lake.store import Lake
+from serving.answers import Answers
 from serving.campaign_job import FOLDER, open_job
 from serving.campaign_plan import valued
+from serving.campaign_since import Since
 from serving.decisions import Ledger
 from serving.online import consent, erasure, events
 from serving.store import StoreError, schema
@@ -57,6 +59,13 @@ def decided_about(bank: Bank, count: int = 24) -> set[str]:  # noqa: F811
     return {customer_id for customer_id in ids if ask(worker, customer_id)["actions"]}
 
 
+def ask_held(worker: Answers, customer_id: str) -> tuple[str, ...]:
+    assert worker.known is not None
+    seen = worker.known.seen(customer_id, worker.as_of)
+    assert seen is not None
+    return seen.facts.holdings
+
+
 def test_a_plan_leaves_alone_whom_decide_contacted(bank: Bank, file: Path, tmp_path: Path) -> None:  # noqa: F811
     decided = decided_about(bank)
     assert len(decided) > 3
@@ -69,8 +78,8 @@ def test_a_plan_leaves_alone_whom_decide_contacted(bank: Bank, file: Path, tmp_p
     told = json.loads((tmp_path / "with" / "plan.json").read_text())
     run = json.loads((tmp_path / "with" / ".run.json").read_text())
     assert told["store"] == run["store"] and run["store"]["name"] == bank.opened[0].name
-    assert run["store"]["decided"] >= len(decided) and run["store"]["last"] == "2025-01-02"
-    assert any(f"{run['store']['decided']:,} contacts that were decided" in note for note in told["notes"])
+    assert run["store"]["decisions"] >= len(decided) and run["store"]["last"] == "2025-01-02"
+    assert any(f"{run['store']['decisions']:,} decisions" in note for note in told["notes"])
     assert not (tmp_path / "with" / FOLDER).exists()
     # Without a day the plan is seen from that after the last decision, so none of them is left out.
     assert not those(planned(file, bank.bank, tmp_path / "today", "--store", bank.name)) & decided
@@ -83,11 +92,23 @@ def test_a_plan_leaves_alone_whom_decide_contacted(bank: Bank, file: Path, tmp_p
 def test_the_plan_allows_and_values_what_decide_does(bank: Bank, prices: Path, tmp_path: Path) -> None:  # noqa: F811
     decided = sorted(decided_about(bank))
     worker = bank.worker()
-    made, withdrew, gone = decided[:3]
+    made, withdrew, gone, active = decided[:4]
     at = (bank.now + timedelta(hours=2)).isoformat()
     row = {"contact_id": "N1", "customer_id": made, "at": at, "channel": "phone", "contacted": True}
-    row["campaign_id"] = Lake.open(bank.bank.lake).read("campaigns")["campaign_id"][0]
-    told = events(worker, json.dumps({"contacts": [row]}).encode(), {})
+    lake = Lake.open(bank.bank.lake)
+    row["campaign_id"] = lake.read("campaigns")["campaign_id"][0]
+    holders = lake.read("account_holders").group_by("account_id")
+    joint = holders.agg("customer_id").filter(pl.col("customer_id").list.n_unique() > 1).sort("account_id").row(0)
+    acquires = next(p for p in worker.recommender.products if p not in ask_held(worker, active))
+    sent = {
+        "contacts": [row],
+        "interactions": [
+            {"event_id": "I1", "customer_id": active, "product_id": acquires, "kind": "acquired", "at": at},
+            {"event_id": "I2", "customer_id": active, "product_id": acquires, "kind": "viewed", "at": at},
+        ],
+        "transactions": [{"event_id": "T1", "account_id": joint[0], "at": at, "amount": -1_234_500}],
+    }
+    told = events(worker, json.dumps(sent).encode(), {})
     assert told["refused"] == 0, told
     body = json.dumps({"purpose": "marketing", "channel": "email", "granted": False}).encode()
     consent(worker, body, {"id": withdrew})
@@ -97,12 +118,17 @@ def test_the_plan_allows_and_values_what_decide_does(bank: Bank, prices: Path, t
     plan = CampaignPlan.model_validate(json.loads((prices.parent / ".run.json").read_text())["plan"])
     day = datetime.fromisoformat(DAY).date()
     job = open_job(plan, bank.bank.bundle, bank.bank.lake, tmp_path / "out", day, None, store=bank.name)
+    for number in range(lake.buckets):
+        tables = lake.bucket(number)
+        ids = tables["customers"]["customer_id"].unique()
+        came = Since.of(tmp_path / "out", lake).known(ids).joined(tables)["transactions"]
+        assert (came["event_id"] == "T1").sum() == int(ids.is_in(joint[1]).any()), "once for all its holders"
     later = bank.worker()
     assert later.next_action is not None and later.known is not None
     ledger, compared = Ledger(bank.opened[-1], later.bundle.bundle_id, bank.now, "r"), 0
     for bucket in valued(job, 4 << 30, 1, None, silent):
         for place, customer_id in enumerate(bucket.ids):
-            if customer_id not in decided and place % 8:
+            if customer_id not in {*decided, *joint[1]} and place % 8:
                 continue
             seen = later.known.seen(customer_id, later.as_of)
             if seen is None:
@@ -113,6 +139,8 @@ def test_the_plan_allows_and_values_what_decide_does(bank: Bank, prices: Path, t
             assert (one.allowed[:, 0] == bucket.allowed[:, place]).all(), customer_id
             assert np.array_equal(one.part.values[:, 0], np.asarray(bucket.part.values)[:, place]), customer_id
             compared += 1
+            if customer_id == active:
+                assert acquires in seen.facts.holdings
     assert compared > 30
 
 
@@ -126,7 +154,7 @@ def test_a_run_that_was_begun_goes_on_from_the_store_as_it_was(
     planned(file, bank.bank, whole, "--as-of", DAY, "--store", bank.name)
     plan, day = CampaignPlan.model_validate(yaml.safe_load(file.read_text())), datetime.fromisoformat(DAY).date()
     job = open_job(plan, bank.bank.bundle, bank.bank.lake, out, day, None, store=bank.name)
-    assert job.store is not None and job.store["decided"] >= len(decided)
+    assert job.store is not None and job.store["decisions"] >= len(decided)
     (out / FOLDER).rename(out / ".since.partial")  # as a process leaves it that is killed at the record
     decided_about(bank)
     for name in (path.name for path in whole.iterdir() if path.is_file()):
