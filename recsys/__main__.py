@@ -31,6 +31,7 @@ VERBS: Verbs = {
     "embed": ("serving.row_commands:embed", "The vector of every customer, as files; resumes where it stopped."),
     "value": ("training.value_commands:value", "What customers are worth: a page, JSON, and a row a customer."),
     "retention": ("serving.retention_commands:retention", "Whom to keep, by what, within a budget: a ranked list."),
+    "retained": ("serving.retention_commands:retained", "Whom retention lists have kept, by their hold-outs."),
     "similar": ("serving.commands:similar", "Products like a product, or customers like a customer."),
     "serve": ("serving.commands:serve", "Answer over HTTP."),
     "deploy": ("serving.registry_commands:deploy", "Put a bundle into force if every running worker finds it good."),

@@ -82,6 +82,7 @@ def retention(
         "currency": lake.currency,
         "as_of": day.isoformat() if day else None,
         "horizon_months": churn.about.horizon_months,
+        "rule": rule.model_dump(mode="json") if (rule := churn.about.rule) else None,
         "plan": plan.model_dump(mode="json"),
         "considered": weighed.counts,
     }

@@ -1,4 +1,4 @@
-"""The command `recsys retention`."""
+"""The commands `recsys retention` and `recsys retained`."""
 
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -63,6 +63,35 @@ def retention(
     print(out / FILE)
 
 
+def retained(
+    lake: LakePath,
+    lists: Annotated[list[Path], typer.Argument(metavar="LIST...", help="Directories that recsys retention wrote.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write what is found, as JSON, to this file too.")
+    ] = None,
+    version: Version = None,
+    memory: Memory = "4GiB",
+) -> None:
+    """Whom retention lists have kept: leavers among those contacted beside those held out, once the horizon is over.
+
+    LAKE is the bank's as it is known now. Prints for each action, and for all, the shares of leavers, the save rate
+    and what it was worth, with 95 % intervals; or that it cannot be told. A save rate that has been measured is
+    printed as the plan of the next list takes it. Several lists are added up, each compared with its own hold-out.
+    """
+    from recsys.lake.parts import parse_memory
+    from recsys.lake.store import Lake
+    from serving.retained import retained as run
+    from serving.run_record import publish_json
+
+    with progress_bar("Retained") as progress:
+        told = run(lists, Lake.open(lake, version), parse_memory(memory), progress)
+    if out is not None:
+        publish_json(out, told)
+    _print_saved(told)
+    if out is not None:
+        print(out)
+
+
 def minor_units(amount: str, currency: str | None) -> float:
     """An amount of a currency in its minor units, without one as it is; ConfigError unless it is 0 or more."""
     from recsys.segment_cards.labels import WHOLE_CURRENCIES
@@ -95,5 +124,36 @@ def _print(told: dict[str, Any]) -> None:
             count = "fewer than ten" if action["customers"] is None else f"{action['customers']:,}"
             said = f"save rate {rate['value']:.0%}, {rate['origin']}: {rate['source']}"
             print(f"  {action['action']}: {count} customers; {said}")
+    for note in told["notes"]:
+        print(f"note: {note}")
+
+
+def _print_saved(told: dict[str, Any]) -> None:
+    from recsys.segment_cards.labels import money
+
+    for one in told["saved"]:
+        if one["contacted"] is None:
+            continue
+        here, held, rate, kept, gain = (
+            one[name] for name in ("left_contacted", "left_held_out", "save_rate", "kept", "gain")
+        )
+        print(
+            f"{one['action'] or 'all actions'}: {here['value']:.1%} of {one['contacted']:,} contacted left, "
+            f"{held['value']:.1%} of {one['held_out']:,} held out"
+        )
+        saved = (
+            f"{rate['value']:.0%} ({rate['low']:.0%} to {rate['high']:.0%})" if rate["low"] is not None else "unknown"
+        )
+        print(
+            f"  save rate {saved}; {kept['value']:,.1f} ({kept['low']:,.1f} to {kept['high']:,.1f}) customers kept; "
+            f"{money(gain['value'], told['currency'])} ({money(gain['low'], told['currency'])} to "
+            f"{money(gain['high'], told['currency'])}) after the cost of contacts"
+        )
+        if one["action"] in told["save_rates"]:
+            of = told["save_rates"][one["action"]]
+            print(
+                f"  save_rate: {{value: {of['value']}, low: {of['low']}, high: {of['high']}, origin: measured, "
+                f'source: "{of["source"]}"}}'
+            )
     for note in told["notes"]:
         print(f"note: {note}")
