@@ -212,8 +212,9 @@ def tuples(table: pl.DataFrame, wanted: Mapping[str, Column]) -> Iterator[tuple[
 def _listed(values: pl.Series, kind: Column) -> list[int]:
     if isinstance(kind, Vocabulary):
         return kind.listed(values)
-    known = (values if values.dtype == kind else values.cast(kind)).cast(pl.Int64)
-    return [NEVER if value is None else value for value in known.to_list()]
+    known = values if values.dtype == kind else values.cast(kind)
+    known = known if known.dtype == pl.Boolean else known.cast(pl.Int64)
+    return [NEVER if value is None else int(value) for value in known.to_list()]
 
 
 def _numbers(values: pl.Series, kind: Column) -> np.ndarray:

@@ -31,7 +31,7 @@ def consented(
     else:
         found = _of_many(arrays(consents, wanted), len(customers), asked, day)
     found[:, [place == MISSING for place in asked]] = True
-    return found[customers.places(ids)]
+    return found if len(ids) == 1 else found[customers.places(ids)]
 
 
 def _of_few(rows: Iterable[tuple[int, ...]], count: int, asked: Sequence[int], day: int | None) -> np.ndarray:
