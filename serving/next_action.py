@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import date, datetime, time
+from datetime import date, datetime
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -22,7 +21,6 @@ from recsys.campaigns.plan import CampaignPlan
 from recsys.campaigns.prices import PublishedPrices
 from recsys.campaigns.reasons import STANDING, Words, best_single, charged
 from recsys.errors import ConfigError, DataError
-from recsys.lake.buckets import stable_hashes
 from recsys.lake.contract import TABLES, schema_of
 from recsys.rules import Eligibility
 from recsys.segment_cards.labels import WHOLE_CURRENCIES
@@ -31,7 +29,7 @@ from serving.decisions import Decisions, Ledger, with_decided
 from serving.rules import RulesInForce
 from serving.run_record import RUN
 from serving.seen import CustomerRows, Seen
-from serving.store.decisions import Pacing
+from serving.spend import Spend
 
 ARMS = (PLANNED, HELD_OUT, EXPLORED)
 SUMMARY = "plan.json"
@@ -72,9 +70,8 @@ class NextAction:
         self.prices, self.plan, self.consents = prices, plan, consents
         self.valuation = Valuation(bundle, plan, 1, rules)
         self.words, self.table = Words(offers, unit), offers.table.to_dicts()
-        self.pacer, self._whole = pacer_of(prices, workers), pacer_of(prices, 1)
+        self.spend = Spend(prices, workers)
         self._actions, self._limits, self._published = prices.actions, prices.shared, prices.prices()
-        self._counted: set[tuple[int, ...]] = set()
         self._lock = Lock()
 
     @classmethod
@@ -141,8 +138,8 @@ class NextAction:
         bucket = self._left(seen, day, eligibility)
         answer["removed"] = self._removed(bucket)
         with self._lock:
-            told, chosen = self._decided(bucket, self._settled(self.pacer, now))
-            if now is not None and chosen and not self._counts(bucket, chosen):
+            told, chosen = self._decided(bucket, self.spend.settled(self.spend.own, now))
+            if now is not None and chosen and not self.spend.counts(bucket, chosen):
                 told = {"reason": "a limit of the plan is used up for now", "arm": told["arm"]}
         answer |= told
         if now is None:
@@ -160,36 +157,13 @@ class NextAction:
         if any(row["actions"] for row in made.today):
             bucket = self._left(seen, day, eligibility, made.made.decisions)
         removed = {"removed": self._removed(bucket)}
-        pacer = None if now is None else self._settled(self._of_all(made.pacing), now)
+        pacer = None if now is None else self.spend.settled(self.spend.of_all(made.pacing), now)
         told, chosen = self._decided(bucket, pacer)
-        spend = partial(self._spent, self._use(bucket, chosen), now) if now is not None and chosen else None
+        spend = partial(self.spend.after, self.spend.use(bucket, chosen), now) if now is not None and chosen else None
         decision_id, refused = made.write(told, spend)
         if refused is not None:
             return removed | {"reason": refused, "arm": told["arm"]}
         return removed | told | {"decision_id": decision_id}
-
-    def _spent(self, use: np.ndarray, now: datetime, state: Pacing | None) -> Pacing | None:
-        """The state of the prices after a contact with these uses; None where it does not fit."""
-        pacer = self._of_all(state)
-        self._settled(pacer, now)
-        if not pacer.fits(use):
-            return None
-        pacer.take(use)
-        return pacer.state()
-
-    def _of_all(self, state: Pacing | None) -> Pacer:
-        """The pacing that all workers share."""
-        pacer = replace(self._whole)
-        if state is not None:
-            pacer.restore(state)
-        return pacer
-
-    def _settled(self, pacer: Pacer, now: datetime | None) -> Pacer | None:
-        """The same with prices that have moved until now; None where the published ones decide."""
-        if now is None or (elapsed := self._elapsed(now)) is None:
-            return None
-        pacer.settle(elapsed)
-        return pacer
 
     def _left(
         self,
@@ -214,18 +188,9 @@ class NextAction:
                 tables["contacts"] = contacts
             if self.consents and "consents" not in tables:
                 tables["consents"] = NO_CONSENTS
-            budgets = self.plan.segment_budgets
-            if budgets is not None and budgets.by == SEGMENTS and seen.facts.segment is not None:
-                names = list(budgets.amounts)
-                group = np.array([names.index(own) if (own := seen.facts.segment.id) in names else -1])
-            else:
-                group = self.valuation.groups(tables, ids, day)
             if seen.allowed is None:
                 seen.allowed = self.valuation.recommender.allowed(seen.held)
-            if self.valuation.rule is None:
-                standing = self.valuation.standing(tables, ids, day)
-            else:
-                standing = np.array([STANDING[seen.facts.standing]], dtype=np.int8)
+            group, standing = self._group(seen, tables, ids, day), self._standing(seen, tables, ids, day)
             chances = seen.chances[1] if seen.chances and seen.chances[0] == self.prices.version else None
             worked_out = rows.worked_out if isinstance(rows, CustomerRows) else {}
             contactable = self._contactable(tables, ids, day, worked_out)
@@ -236,6 +201,20 @@ class NextAction:
             seen.valued = (key, found)
         kept: Bucket = seen.valued[1]
         return kept
+
+    def _group(self, seen: Seen, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
+        """int64 [1]: the group of the plan's budgets by segment, -1 for none."""
+        budgets = self.plan.segment_budgets
+        if budgets is not None and budgets.by == SEGMENTS and seen.facts.segment is not None:
+            names = list(budgets.amounts)
+            return np.array([names.index(own) if (own := seen.facts.segment.id) in names else -1])
+        return self.valuation.groups(tables, ids, day)
+
+    def _standing(self, seen: Seen, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None) -> np.ndarray:
+        """int8 [1]: why they are nobody to contact, 0 for a customer of the day."""
+        if self.valuation.rule is None:
+            return self.valuation.standing(tables, ids, day)
+        return np.array([STANDING[seen.facts.standing]], dtype=np.int8)
 
     def _contactable(
         self, tables: Mapping[str, pl.DataFrame], ids: pl.Series, day: date | None, worked_out: dict[str, Any]
@@ -284,48 +263,3 @@ class NextAction:
         at = charged(bucket.part, price, best)
         gain, paid = float(at.gain[0]), float(at.price[0])
         return self.words.not_contacted(int(bucket.blocked[0]), int(best[0]), gain, paid, bucket.ruled_by(0))
-
-    def _counts(self, bucket: Bucket, chosen: list[int]) -> bool:
-        """Whether the contacts fit into the limits; they are counted once, however often it is asked."""
-        contacts = (int(stable_hashes(bucket.ids)[0]), *chosen)
-        if contacts in self._counted:
-            return True
-        use = self._use(bucket, chosen)
-        if not self.pacer.fits(use):
-            return False
-        self.pacer.take(use)
-        self._counted.add(contacts)
-        return True
-
-    def _use(self, bucket: Bucket, chosen: Sequence[int]) -> np.ndarray:
-        """float64 [m]: what contacts with the customer take of every limit."""
-        costs, use = bucket.part.costs, np.zeros(len(self.prices.limits))
-        for action in chosen:
-            own = None if costs is None else costs[action]
-            use += self._limits.uses(own, bucket.part.group, np.array([action]))[:, 0]
-        return use
-
-    def _elapsed(self, now: datetime) -> float | None:
-        """Share of the period of the prices that has passed; None where they have none."""
-        first, last = self.prices.as_of, self.prices.valid_until
-        if first is None or last is None:
-            return None
-        start, end = datetime.combine(first, time()), datetime.combine(last, time.max)
-        return (now - start).total_seconds() / (end - start).total_seconds()
-
-
-def pacer_of(prices: PublishedPrices, workers: int) -> Pacer:
-    """Pacing of the plan's limits, of which each worker keeps its share.
-
-    The scale of a price is itself or, where it is 0, what the cheapest contact that takes of the limit costs for it.
-    """
-    shared, dual = prices.shared, prices.dual
-    cost = np.array(prices.cost)
-    scale = np.array(
-        [
-            dual[j] or min((max(c, 1.0) / u for c, u in zip(cost, shared.use[j], strict=True) if u > 0), default=1.0)
-            for j in range(len(dual))
-        ]
-    )
-    planned = np.array([row.planned for row in prices.limits])
-    return Pacer(dual, planned / workers, shared.limit / workers, scale)

@@ -164,12 +164,14 @@ def test_with_a_clock_spend_is_paced_and_no_limit_is_passed(
         return sum(one["cost"] for answer in told for one in answer["actions"])
 
     first = spent(timedelta(0))  # all at once, whom the plan has spread over a month
-    assert spent(timedelta(0)) == first and paced.pacer.used[0] == pytest.approx(first), "asking twice is paying once"
+    assert spent(timedelta(0)) == first and paced.spend.own.used[0] == pytest.approx(first), (
+        "asking twice is paying once"
+    )
     assert first <= paced.prices.limits[0].limit
-    before = paced.pacer.dual[0]
+    before = paced.spend.own.dual[0]
     second = spent(timedelta(hours=1))
-    assert paced.pacer.dual[0] > before and second < first, "the first hour used what was meant for many"
-    assert paced.pacer.used[0] <= paced.prices.limits[0].limit
+    assert paced.spend.own.dual[0] > before and second < first, "the first hour used what was meant for many"
+    assert paced.spend.own.used[0] <= paced.prices.limits[0].limit
 
 
 def test_what_is_used_up_is_used_up(small_bank: SmallBank, planned: Path, answers: Answers) -> None:
@@ -180,7 +182,7 @@ def test_what_is_used_up_is_used_up(small_bank: SmallBank, planned: Path, answer
         told.append(_of(paced, answers, customer, now=now))
     refused = [answer for answer in told if "used up" in str(answer["reason"])]
     assert refused and all(answer["actions"] == [] for answer in refused)
-    assert (paced.pacer.used <= np.maximum(paced.pacer.limit, 0) + 1e-6)[paced.pacer.limit >= 0].all()
+    assert (paced.spend.own.used <= np.maximum(paced.spend.own.limit, 0) + 1e-6)[paced.spend.own.limit >= 0].all()
 
 
 def test_decide_says_what_to_do_next(small_bank: SmallBank, planned: Path, action: NextAction) -> None:

@@ -155,7 +155,7 @@ def test_what_is_used_up_is_not_written(bank: Bank) -> None:
     worker = bank.worker()
     customer_id, _ = contacted(worker, bank, by("email"))
     assert worker.next_action is not None
-    whole = worker.next_action._whole
+    whole = worker.next_action.spend.whole
     whole.limit = whole.limit * 0.0
     others = Lake.open(bank.bank.lake).bucket(0)["customers"]["customer_id"].unique().sort().to_list()
     told = {other: ask(worker, other) for other in others[:30] if other != customer_id}
