@@ -44,6 +44,7 @@ DATA_VERBS: Verbs = {
     "append": ("recsys.lake.commands:data_append", "Add a day's rows to a lake, as a new version."),
     "compact": ("recsys.lake.commands:data_compact", "Join small files, delete what no listed version names."),
     "split": ("recsys.lake.commands:data_split", "Double the buckets of a lake that has grown."),
+    "erase": ("recsys.lake.commands:data_erase", "Write a lake anew without some customers."),
     "versions": ("recsys.lake.commands:data_versions", "List the versions of a lake that can be read."),
     "check": ("recsys.lake.commands:data_check", "List every violation of the contract, with counts and an example."),
 }

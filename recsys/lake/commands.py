@@ -81,6 +81,38 @@ def data_split(
     print(f"{lake}: version {done.version}, {done.buckets:,} buckets")
 
 
+def data_erase(
+    lake: Annotated[
+        str, typer.Argument(metavar="LAKE", help=f"The lake that holds them: {PLACE}.", show_default=False)
+    ],
+    out: Out,
+    ids: Annotated[
+        typer.FileText,
+        typer.Argument(
+            metavar="IDS", help="A text file with the id of a customer on each line; - reads them from stdin."
+        ),
+    ],
+) -> None:
+    """Write a lake anew without some customers: all rows about them, and accounts that nobody else holds.
+
+    OUT has the newest version alone, and no file of it ever held them. LAKE stays as it is, with its earlier versions:
+    delete it when OUT has taken its place, and train, score and load the online state from OUT.
+    """
+    from recsys.lake.erase import erase
+    from recsys.lake.store import Lake
+
+    wanted = {line.strip() for line in ids} - {""}
+    if not wanted:
+        raise DataError(f"{ids.name}: names nobody; write the id of a customer on each line")
+    with progress_bar("Erasing") as progress:
+        done = erase(Lake.open(lake), out, wanted, progress)
+    for table, count in done.rows.items():
+        print(f"{table:16} {count:>14,} rows erased")
+    if absent := len(wanted) - done.persons:
+        print(f"{absent:,} of the {len(wanted):,} customers named were not in the lake")
+    print(out)
+
+
 def data_versions(
     lake: Annotated[str, typer.Argument(metavar="LAKE", help=f"The lake: {PLACE}.", show_default=False)],
 ) -> None:

@@ -263,11 +263,13 @@ class LakeWriter:
         source: str = "",
         until: date | None = None,
         attributes: Mapping[str, Sequence[Attribute]] | None = None,
+        last_event: date | None = None,
     ) -> None:
+        """`last_event`: a day up to which events are known, where the rows to come may not have one of it."""
         self.place = location(path)
         self.buckets = check_buckets(buckets)
         self._attributes = {table: check_attributes(table, listed) for table, listed in (attributes or {}).items()}
-        self._manifest = Manifest(1, buckets, currency, source, until or date.today(), last_event=None)
+        self._manifest = Manifest(1, buckets, currency, source, until or date.today(), last_event)
         self._waiting: dict[str, list[pl.DataFrame]] = {}
         self._holders: list[pl.DataFrame] = []
         self._homes: pl.DataFrame | None = None
