@@ -17,7 +17,7 @@ from functools import partial
 from time import perf_counter
 from typing import ParamSpec, TypeVar
 
-from serving.metrics import WAITING
+from serving.metrics import WAITING, staged
 from serving.one_at_a_time import OneAtATime
 
 P = ParamSpec("P")
@@ -89,7 +89,7 @@ class Turns:
             if began - asked > LONGEST:
                 raise Overloaded
             try:
-                return context.run(call)
+                return context.run(_after_waiting, asked, began, call)
             finally:
                 ended = self._clock()
                 # One at a time, all that the loop does between two answers is part of what one takes.
@@ -131,3 +131,8 @@ class Turns:
             return self.pressed and ahead > 0 and late > max(self._wait, WAIT)  # which does not make overload last
         self._refused = now
         return True
+
+
+def _after_waiting(asked: float, began: float, call: Callable[[], T]) -> T:
+    staged("turn", asked, began)
+    return call()

@@ -196,9 +196,9 @@ def test_every_worker_traces_and_tells_of_nobody(
     for span in spans:
         if span.kind != span.SPAN_KIND_SERVER:
             inside[span.parent_span_id].add(span.name)
-    worked_out = {"features", "network", "rank"}
+    worked_out = {"turn", "features", "network", "rank"}
     assert any(names >= worked_out for names in inside.values()), "on a thread"
-    assert any(names == {"rank"} for names in inside.values()), "by the event loop, from memory"
+    assert any(names == {"turn", "rank"} for names in inside.values()), "by the event loop, from memory"
     assert 1 <= len(collector.resources()) <= 2
     for personal in (b"C0001", b"nobody-marked", b"customer_id"):
         assert not any(personal in raw for raw in collector.raw)
