@@ -101,6 +101,7 @@ STATE_VERBS: Verbs = {
     "load": ("serving.state_commands:load", "Fill the online state from a lake; resumes where it stopped."),
     "migrate": ("serving.state_commands:migrate", "Bring a store to the form that this release reads."),
     "prune": ("serving.state_commands:prune", "Remove events and decisions that no answer needs any more."),
+    "erased": ("serving.state_commands:erased", "Who of a lake has been erased, to erase them there."),
     "lift": ("serving.state_commands:lift", "Let an erased customer come back."),
 }
 

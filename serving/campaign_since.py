@@ -23,6 +23,7 @@ from recsys.lake.buckets import bucket_of
 from recsys.lake.store import Lake
 from serving.run_record import partial_of
 from serving.store import Store, StoreError, schema
+from serving.store.customer import erased_in
 from serving.store.decisions import DECISIONS
 from serving.store.event_rows import TABLES_IN, frames_of, joined, row_text
 
@@ -147,10 +148,8 @@ def _rows(store: Store, lake: Lake) -> Iterator[tuple[str, str, str | None, str]
             yield table, who, text, json.loads(text).get("at") or ""
         for row in connection.execute(consents.order_by(said.seq)).mappings():
             yield SAID, row["customer_id"], row_text(dict(row)), row["at"]
-        gone = set(connection.execute(sa.select(schema.suppressed.c.hash)).scalars())
-    for bucket in range(lake.buckets if gone else 0):
-        ids = lake.rows("customers", bucket).select("customer_id").unique().collect()["customer_id"].sort()
-        yield from ((ERASED, one, None, "") for one in ids.to_list() if store.hash_of(one) in gone)
+    for one in erased_in(store, lake):
+        yield ERASED, one, None, ""
 
 
 _ABOUT = sa.func.coalesce(schema.holders.c.customer_id, schema.events.c.customer_id)

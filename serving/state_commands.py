@@ -1,4 +1,4 @@
-"""Commands about the online state: load, migrate, prune, lift."""
+"""Commands about the online state: load, migrate, prune, erased, lift."""
 
 import sys
 from pathlib import Path
@@ -86,6 +86,23 @@ def prune(
         opened.close()
     listed = ", ".join(f"{count:,} of {table}" for table, count in sorted(gone.items()))
     print(f"removed: {listed or 'nothing'}")
+
+
+def erased(store: StorePath, lake: LakePath) -> None:
+    """Print the ids of a lake's customers who have been erased from the store, one on each line.
+
+    The store keeps no id of them, only hashes. For recsys data erase LAKE OUT -, which writes the lake without them.
+    """
+    from recsys.lake.store import Lake
+    from serving.store import Store
+    from serving.store.customer import erased_in
+
+    opened = Store.open(store)
+    try:
+        for customer_id in erased_in(opened, Lake.open(lake)):
+            print(customer_id)
+    finally:
+        opened.close()
 
 
 def lift(

@@ -1,7 +1,7 @@
 """One customer in the store: everything that is known, what they allow, and how they are erased."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import sqlalchemy as sa
 
+from recsys.lake.store import Lake
 from serving.store import schema
 from serving.store.blobs import packed, unpacked
 from serving.store.event_rows import json_rows
@@ -136,6 +137,18 @@ def erased(store: Store, ids: Collection[str]) -> set[str]:
     wanted = sa.select(schema.suppressed.c.hash).where(schema.suppressed.c.hash.in_(list(hashed)))
     with store.reads() as connection:
         return {hashed[found] for found in connection.execute(wanted).scalars()}
+
+
+def erased_in(store: Store, lake: Lake) -> Iterator[str]:
+    """The customers of a lake who have been erased from the store, bucket by bucket and by id.
+
+    The store itself keeps hashes alone, so only who has the ids can tell. Raises StoreDown.
+    """
+    with store.reads() as connection:
+        gone = set(connection.execute(sa.select(schema.suppressed.c.hash)).scalars())
+    for bucket in range(lake.buckets if gone else 0):
+        ids = lake.rows("customers", bucket).select("customer_id").unique().collect()["customer_id"].sort()
+        yield from (one for one in ids.to_list() if store.hash_of(one) in gone)
 
 
 def was_erased(store: Store, customer_id: str) -> bool:

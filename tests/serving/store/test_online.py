@@ -18,6 +18,7 @@ from serving.store import schema
 from serving.store.customer import lift
 from serving.store.load import load
 from serving.store.store import Store
+from tests.conftest import called
 from tests.serving.store.conftest import Open, sqlite_files
 
 WHO, JOINT = "C0000", "C0001"
@@ -189,9 +190,10 @@ def test_who_was_erased_stays_away_until_they_are_let_in_again(state: Open) -> N
     other = load(bundle, lake, state.name, as_of=Lake.open(lake).as_of - timedelta(days=1), threads=1)  # type: ignore[operator]
     assert (other.erased, other.customers) == (1, 599)
     assert gone(answers)
+    assert called("state", "erased", state.name, lake) == [WHO], "by the lake's ids, since the store has hashes alone"
     assert lift(state.store(), WHO) and not lift(state.store(), WHO)
     assert load(bundle, lake, state.name, threads=1).customers == 600
-    assert segment(answers) == before
+    assert segment(answers) == before and called("state", "erased", state.name, lake) == []
 
 
 def test_at_midnight_the_day_moves_and_what_happened_today_counts_at_once(state: Open) -> None:
