@@ -44,11 +44,12 @@ class Embedded:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--customers", type=int, default=80_000, help="of the synthetic bank")
+    parser.add_argument("--customers", type=int, default=160_000, help="of the bank that some leave (160,000)")
+    parser.add_argument("--typed", type=int, default=80_000, help="of the bank whose hidden types are sought (80,000)")
     options = parser.parse_args()
     speed = gflops()
     churn = imported("bank_churn_modelling", options.datasets, "bank_churn_modelling", options.work)
-    bank = synthetic_bank(options.customers, 0, options.work)
+    bank, typed = (synthetic_bank(n, 0, options.work) for n in (options.customers, options.typed))
     results: dict[str, Any] = {}
     sections = []
     for title, lake, config, sets, label in (
@@ -58,9 +59,9 @@ def main() -> None:
         found = embedded(config, lake, options.work, [*sets, *options.set])
         results[title] = downstream(found, label(lake, found.ids))
         sections.append(_section(title, results[title], found, "AUC"))
-    found = embedded("demo", bank, options.work, [*_alone(), *options.set])
+    found = embedded("demo", typed, options.work, [*_alone(), *options.set])
     title = f"Synthetic bank, {TYPES} hidden types of customer"
-    results[title] = hidden_types(found, _types(bank, found.ids))
+    results[title] = hidden_types(found, _types(typed, found.ids))
     sections.append(_section(title, results[title], found, "adjusted Rand"))
     text = (
         "A representation of each customer is judged from outside. **Churn**: a logistic regression on it, "
