@@ -39,7 +39,6 @@ class Embedded:
     spaces: dict[str, np.ndarray]
     """Representation → float32 [N, D]."""
     report: dict[str, Any]
-    seconds: float
 
 
 def main() -> None:
@@ -98,7 +97,7 @@ def embedded(config: str, lake: Lake, work: Path, sets: list[str]) -> Embedded:
     if len(parts) > 1:
         spaces |= {f"{PARTS[name]} alone": both[:, columns] for name, columns in parts.items()}
     report = bundle.json("report/metrics.json")["embedding"]
-    return Embedded(pl.concat(ids), spaces, report, bundle.manifest["seconds"]["embedding"])
+    return Embedded(pl.concat(ids), spaces, report)
 
 
 def downstream(found: Embedded, label: np.ndarray) -> dict[str, Any]:
@@ -182,7 +181,7 @@ def _section(title: str, result: Mapping[str, Any], found: Embedded, metric: str
     share = f", {result['share']:.1%} of them yes" if "share" in result else ""
     lines = [
         f"## {title}\n",
-        f"{result['customers']:,} customers{share}; embedding fitted in {found.seconds:.0f} s, features included.\n",
+        f"{result['customers']:,} customers{share}.\n",
         f"| representation | columns | {metric} | embedding minus it |",
         "|---|---|---|---|",
     ]
