@@ -19,7 +19,7 @@ def stage_seconds(url: str, load: Callable[[], object]) -> dict[str, float]:
         if kind == "stage" and part == "sum" and requests
     }
     whole = sum(value for (kind, _, part), value in grown.items() if (kind, part) == ("request", "sum")) / requests
-    return {**found, "all others: body, turn, JSON, log": whole - sum(found.values()), "whole": whole}
+    return {**found, "all others: body, JSON, log": whole - sum(found.values()), "whole": whole}
 
 
 def _read(url: str) -> dict[tuple[str, str, str], float]:
