@@ -112,7 +112,7 @@ def test_a_plan_has_the_same_files_when_a_worker_was_killed_and_a_store_knows_of
     engine = killing(engine_of(Engines.ray, 2, None, 1), ids[7], marker)
     told = make_plan(job, 4 << 30, 1, lambda done, total, what: None, engine)
     assert int(marker.read_text()) != os.getpid()
-    assert told["store"]["decided"] == len(ids[::2])
+    assert told["store"]["decisions"] == len(ids[::2])
     here = content(tmp_path / "here")
     assert {"bucket=0001.parquet", "plan.html", "plan.json", "prices.json"} <= set(here)
     assert content(there) == here
