@@ -60,7 +60,8 @@ def main() -> None:
     text = (
         f"The {rows.height:,} customers of a synthetic bank over and over, in batches of {BATCH:,}, two threads, to "
         f"{options.customers:,}: {about.autoencoder} dimensions from {len(about.features)} features and "
-        f"{about.sequence} from histories, errors of each feature, {len(segmentation.segments)} segments. Median of "
+        f"{about.sequence} from histories, {about.ahead} of what comes next, errors of each feature, "
+        f"{len(segmentation.segments)} segments. Median of "
         f"{options.repeats} passes.\n\n| from | seconds | customers a second |\n|---|---|---|\n"
         + "\n".join(
             f"| {what} | {np.median(seconds):.1f} ({min(seconds):.1f} to {max(seconds):.1f}) | "
