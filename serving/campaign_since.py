@@ -97,11 +97,12 @@ class Since:
         partial.mkdir(parents=True)
         digest, counts, last = hashlib.sha256(), dict.fromkeys(KINDS, 0), ""
         for number, rows in enumerate(_pages(store, lake)):
-            for kind, who, row, at in rows:
-                digest.update(json.dumps([kind, who, row]).encode())
-                counts[kind] += 1
-                last = max(last, at)
-            frame = pl.DataFrame([row[:3] for row in rows], schema=COLUMNS, orient="row")
+            for row in rows:
+                digest.update(json.dumps(row).encode())
+                counts[row[0]] += 1
+            frame = pl.DataFrame(rows, schema=COLUMNS, orient="row")
+            newest = frame.select(pl.col("row").str.json_path_match("$.at").max()).item()
+            last = max(last, newest or "")
             frame = frame.with_columns(bucket_of(frame["customer_id"], self.buckets))
             file = partial / f"{number:04d}.parquet"
             frame.sort("bucket", maintain_order=True).write_parquet(file, row_group_size=ROWS // 16)
@@ -131,25 +132,27 @@ def day_after(about: Mapping[str, Any]) -> date | None:
     return date.fromisoformat(about["last"]) + timedelta(days=1) if "last" in about else None
 
 
-def _pages(store: Store, lake: Lake) -> Iterator[list[tuple[str, str, str | None, str]]]:
-    """All rows, each with its time, at most ROWS at a time."""
+def _pages(store: Store, lake: Lake) -> Iterator[list[tuple[str, str, str | None]]]:
+    """All rows in the columns of COLUMNS, at most ROWS at a time."""
     rows = _rows(store, lake)
     while page := list(islice(rows, ROWS)):
         yield page
 
 
-def _rows(store: Store, lake: Lake) -> Iterator[tuple[str, str, str | None, str]]:
-    """The store's events and consents as of one moment, then which of the lake's customers have been erased: what
-    COLUMNS says, and the time or an empty text. An event of an account comes once for each who holds it."""
+def _rows(store: Store, lake: Lake) -> Iterator[tuple[str, str, str | None]]:
+    """The store's events and consents as of one moment, then which of the lake's customers have been erased.
+
+    An event of an account comes once for each who holds it.
+    """
     said = schema.consents.c
     consents = sa.select(said.customer_id, said.purpose, said.channel, said.granted, said.at)
     with store.reads() as connection:
-        for table, who, text in connection.execution_options(yield_per=10_000).execute(_EVENTS):
-            yield table, who, text, json.loads(text).get("at") or ""
+        came = connection.execution_options(yield_per=10_000).execute(_EVENTS)
+        yield from ((table, who, text) for table, who, text in came)
         for row in connection.execute(consents.order_by(said.seq)).mappings():
-            yield SAID, row["customer_id"], row_text(dict(row)), row["at"]
+            yield SAID, row["customer_id"], row_text(dict(row))
     for one in erased_in(store, lake):
-        yield ERASED, one, None, ""
+        yield ERASED, one, None
 
 
 _ABOUT = sa.func.coalesce(schema.holders.c.customer_id, schema.events.c.customer_id)

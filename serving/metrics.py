@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import mark_process_dead
 from recsys.drift import stability_index
 
 Stage = Literal["turn", "store", "features", "network", "rank", "reasons"]
-"""`turn`: the wait for it. The others lie within it."""
+"""`turn`: the wait for it; the others come after it."""
 SECONDS = (0.0005, 0.001, 0.002, 0.004, 0.008, 0.015, 0.03, 0.06, 0.12, 0.25, 0.5, 1, 2, 5, 10, 30)
 """Upper bounds of the cells of durations."""
 SCORES = (-20, -10, -5, -2, -1, 0, 1, 2, 5, 10, 20)

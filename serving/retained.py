@@ -80,20 +80,22 @@ def retained(lists: Sequence[Path], lake: Lake, memory: int, progress: Progress)
 def _read(folder: Path, lake: Lake) -> List:
     try:
         about = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        source, as_of, months = about["lake"]["source"], about["as_of"], about["horizon_months"]
         rows = pl.read_parquet(folder / FILE, columns=list(COLUMNS))
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+        said = f"{type(error).__name__}: {error}".splitlines()[0]
         raise DataError(
-            f"{folder}: no list of recsys retention ({error}); name the directory it was written to"
+            f"{folder}: no list of recsys retention ({said}); name the directory it was written to"
         ) from None
-    if about["lake"]["source"] != lake.source:
-        raise DataError(f"{folder}: a list of {about['lake']['source']!r}, and {lake.path} is {lake.source!r}")
-    if not about.get("rule") or not about["as_of"]:
+    if source != lake.source:
+        raise DataError(f"{folder}: a list of {source!r}, and {lake.path} is {lake.source!r}")
+    if not about.get("rule") or not as_of:
         raise DataError(
             f"{folder / SUMMARY}: has no rule that says by a date who has left, so the lake cannot tell it; train the "
             "bundle with churn.rule and draw the list up anew"
         )
-    day = date.fromisoformat(about["as_of"])
-    end = add_months(day, about["horizon_months"])
+    day = date.fromisoformat(as_of)
+    end = add_months(day, months)
     if lake.as_of is None or end > lake.as_of:
         known = "nothing is dated" if lake.as_of is None else f"the last event is before {lake.as_of}"
         raise DataError(
@@ -150,7 +152,7 @@ def _notes(rows: pl.DataFrame, found: Sequence[Saved], unknown: int, logged: boo
     for one in found:
         name = "All actions" if one.action is None else one.action
         if not one.told_of:
-            said.append(f"{name}: fewer than ten customers in an arm, so nothing is told.")
+            said.append(f"{name}: an arm has fewer than ten customers, or would give such a one away: nothing is told.")
         elif not one.shown:
             said.append(f"{name}: the interval holds 0, so it cannot be told whether anybody was kept.")
         elif one.shown < 0:

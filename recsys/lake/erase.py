@@ -39,10 +39,13 @@ def erase(lake: Lake, out: str | Path, ids: Collection[str], progress: Progress 
     LakeError if `out` is not empty or cannot be written.
     """
     gone = pl.Series("customer_id", sorted(set(ids)), dtype=pl.String).implode()
-    there = sum(int(_ids(lake, b).is_in(gone).sum()) for b in range(lake.buckets))
+    there = everyone = 0
+    for b in range(lake.buckets):
+        here = _ids(lake, b)
+        there, everyone = there + int(here.is_in(gone).sum()), everyone + len(here)
     if not there:
         raise DataError(f"{lake.path}: has none of the {len(set(ids)):,} customers named; nothing was written")
-    if there == lake.tables["customers"].rows:
+    if there == everyone:
         raise DataError(f"{lake.path}: nobody is left without the customers named; delete the lake in its place")
     attributes = {table: lake.attributes(table) for table in lake.tables}
     with LakeWriter(

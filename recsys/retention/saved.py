@@ -1,7 +1,7 @@
 """What retention lists have saved: leavers among those contacted beside those held out, list by list."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,8 @@ from scipy.special import stdtrit
 from recsys.campaigns.experiment import Moments, theta
 from recsys.campaigns.intervals import NOTHING, Estimate, Fieller, fieller, share
 from recsys.retention.listing import CONTACT
+from recsys.segment_cards.suppression import FEWEST, hidden_parts
 
-FEWEST = 10
-"""Customers of an arm below which nothing is told of it."""
 UNKNOWN = Fieller(np.nan, np.nan, np.nan, "everything")
 
 
@@ -33,11 +32,8 @@ class Saved:
     """Customers who stayed because of the contacts."""
     gain: Estimate
     """What they have at stake, less what the contacts cost, in minor units."""
-
-    @property
-    def told_of(self) -> bool:
-        """Whether both arms are large enough to tell of."""
-        return min(self.contacted, self.held_out) >= FEWEST
+    told_of: bool
+    """Whether figures may be told: of fewer than `FEWEST` customers they may not, nor what would give these away."""
 
     @property
     def shown(self) -> int:
@@ -45,7 +41,7 @@ class Saved:
         return self.kept.sign if self.told_of else 0
 
     def told(self) -> dict[str, Any]:
-        """For JSON; an arm of fewer than `FEWEST` customers is not told of."""
+        """For JSON, null where it may not be told."""
         known: dict[str, Any] = {"action": self.action, "contacted": None, "held_out": None}
         if self.told_of:
             known |= {"contacted": self.contacted, "held_out": self.held_out}
@@ -63,7 +59,10 @@ def saved(rows: pl.DataFrame) -> list[Saved]:
     takes what it explains out of the noise (CUPED, Deng and others, WSDM 2013).
     """
     actions = rows["action"].unique().sort().to_list()
-    return [_saved(action, rows.filter(pl.col("action") == action)) for action in actions] + [_saved(None, rows)]
+    each = [_saved(action, rows.filter(pl.col("action") == action)) for action in actions]
+    hidden = hidden_parts(np.array([(one.contacted, one.held_out) if one.held_out else (0, 0) for one in each]))
+    each = [replace(one, told_of=one.told_of and not gone.any()) for one, gone in zip(each, hidden, strict=True)]
+    return [*each, _saved(None, rows)]
 
 
 def _saved(action: str | None, rows: pl.DataFrame) -> Saved:
@@ -71,7 +70,7 @@ def _saved(action: str | None, rows: pl.DataFrame) -> Saved:
     tests = [part for part in tests if part["arm"].n_unique() == 2]  # without a hold-out nothing can be compared
     if not tests:
         mine = (rows["arm"] == CONTACT).to_numpy()
-        return Saved(action, int(mine.sum()), int((~mine).sum()), NOTHING, NOTHING, UNKNOWN, NOTHING, NOTHING)
+        return Saved(action, int(mine.sum()), int((~mine).sum()), NOTHING, NOTHING, UNKNOWN, NOTHING, NOTHING, False)
     both = pl.concat(tests)
     treated, left = (both["arm"] == CONTACT).to_numpy(), both["left"].to_numpy()
     contacted, held_out = int(treated.sum()), int((~treated).sum())
@@ -91,6 +90,7 @@ def _saved(action: str | None, rows: pl.DataFrame) -> Saved:
         fieller(fewer, base, sum(errors), errors[1], errors[1], quantile),
         _total(contacted, fewer, sum(errors), 0.0, quantile),
         _total(contacted, kept, sum(money), cost, quantile),
+        min(contacted, held_out) >= FEWEST,
     )
 
 
@@ -126,7 +126,8 @@ def _compared(part: pl.DataFrame, worth: pl.Series | None = None) -> _Arms:
     slope = theta(plain[0] + plain[1])
     here, held = (arm.adjusted(slope, float(x.mean())) for arm in plain)
     spread = shares[0].yy + shares[1].yy
-    scale = (here.yy + held.yy) / spread if spread > 0 else 1.0 if worth is None else float(worth.pow(2).mean())  # type: ignore[arg-type]
+    unit = 1.0 if worth is None else float((worth.to_numpy() ** 2).mean())
+    scale = (here.yy + held.yy) / spread if spread > 0 else unit
     variances = []
     for arm in shares:
         rate = (arm.y * arm.count + 1) / (arm.count + 2)

@@ -1,5 +1,6 @@
 """`recsys data erase`: a lake without some customers is what an import without them had made, and holds no trace."""
 
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -89,6 +90,11 @@ def test_nobody_named_nobody_left_and_a_place_in_use_are_refused(tmp_path: Path)
         erase(lake, tmp_path / "new", ["X", "Y"])
     with pytest.raises(DataError, match="nobody is left"):
         erase(lake, tmp_path / "new", CUSTOMERS)
+    frames = tables()
+    twice = frames["customers"].with_columns(valid_from=pl.lit(date(2024, 1, 1)))
+    frames["customers"] = pl.concat([twice, twice.with_columns(valid_from=pl.lit(date(2024, 2, 1)))])
+    with pytest.raises(DataError, match="nobody is left"):
+        erase(write(tmp_path / "dated", frames), tmp_path / "new", CUSTOMERS)
     with pytest.raises(LakeError, match="is a lake already"):
         erase(lake, tmp_path / "lake", GONE)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lake"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["dated", "lake"]

@@ -77,3 +77,13 @@ def test_arms_of_a_few_are_not_told_of_and_an_action_without_hold_out_is_no_test
     assert not call.told_of and call.told()["save_rate"] is None and call.told()["contacted"] is None
     assert not letter.told_of and letter.held_out == 0 and letter.shown == 0
     assert every.held_out == 9 and every.contacted == few.height - 9
+
+
+def test_what_would_give_a_small_arm_away_is_not_told() -> None:
+    rng = np.random.default_rng(4)
+    calls, letters = drawn(rng, 0.5, 0.2, 400), drawn(rng, 0.5, 0.2, 400).with_columns(pl.lit("letter").alias("action"))
+    held = pl.col("arm") == "hold_out"
+    few = pl.concat([calls.filter(held).head(5), calls.filter(~held)])
+    call, letter, every = saved(pl.concat([few, letters]))
+    assert not call.told_of and every.told_of
+    assert not letter.told_of and letter.held_out > 10, "the whole less the letters is the calls"

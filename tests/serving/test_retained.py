@@ -111,6 +111,8 @@ def test_no_list_and_a_list_named_twice_are_refused(
     made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert "no list of recsys retention" in refused(capsys, made / "lake", tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    assert "no list of recsys retention (KeyError: 'lake')" in refused(capsys, made / "lake", tmp_path)
     assert "named twice" in refused(capsys, made / "lake", made / "list", made / "lake" / ".." / "list")
 
 
