@@ -1,8 +1,9 @@
 """What a customer will do next, as a linear map of what is known of them now, found in closed form and without labels.
 
 A reduced-rank ridge regression (Izenman, Journal of Multivariate Analysis 1975) from the features of an earlier day to
-whether each thing was done at all between then and now. Its directions say what is to come; principal components of the
-features beside them say what is, without the noise that an autoencoder must live with.
+whether each thing was done at all between then and now, bent where single numbers and its own first directions pass
+some of their quantiles. Its directions say what is to come; principal components of the features beside them say what
+is, without the noise that an autoencoder must live with.
 """
 
 import numpy as np
@@ -14,11 +15,12 @@ from recsys.autoencoder import Inputs
 from recsys.features.definition import HOLDING_KINDS
 
 KNOTS = (0.1, 0.3, 0.6)
-"""Quantiles of each number from which on it is read once more, so that the map may bend there."""
+"""Quantiles of each number, and of the leading directions, from which on it is read once more, so that the map may bend
+there."""
 DONE = ("transactions.", "interactions.")
 """How the names of numbers begin that say what customers do."""
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
-"""Penalties of which customers that were kept out pick one: the fewer customers, the higher."""
+"""Penalties, ascending, of which customers that were kept out pick one: the fewer customers, the higher."""
 _NOTHING = 1e-9
 
 
@@ -29,8 +31,12 @@ class AheadConfig(BaseModel):
 
     horizon_days: int = Field(default=90, ge=1)
     """Days that are looked ahead; one of `features.windows`."""
+    snapshots: int = Field(default=2, ge=1, le=24)
+    """Earlier days, this horizon apart, that are learned from."""
     directions: int = Field(default=24, ge=1, le=1024)
     """Most directions of what is done within them: transactions by category and channel, and kinds of interaction."""
+    bends: int = Field(default=4, ge=0, le=64)
+    """Leading directions along which the map bends, too; 0 for none."""
     components: int = Field(default=32, ge=0, le=1024)
     """Most principal components of the scaled features beside them."""
 
@@ -39,18 +45,31 @@ class Ahead(nn.Module):
     """Scaled features [N, W] and numbers [N, M] of customers → [N, D].
 
     `floors` [W + K · M] are what the features, and the numbers K times after them, are lifted to at least; `weight`
-    [W + K · M, D] is the map of what they are then.
+    [W + K · M, D] is the map of what they are then. Where it bends along directions, `lines` [W + K · M, B] are these,
+    `turns` [B] what they are lifted to at least, `beyond` [B, D] the map of what they are then.
     """
 
-    def __init__(self, floors: Tensor, weight: Tensor) -> None:
+    def __init__(
+        self,
+        floors: Tensor,
+        weight: Tensor,
+        lines: Tensor | None = None,
+        turns: Tensor | None = None,
+        beyond: Tensor | None = None,
+    ) -> None:
         super().__init__()
+        self.dim = weight.shape[1]
         self.register_buffer("floors", floors)
         self.register_buffer("weight", weight)
-        self.dim = weight.shape[1]
+        self.register_buffer("lines", torch.zeros(len(weight), 0) if lines is None else lines)
+        self.register_buffer("turns", torch.zeros(0) if turns is None else turns)
+        self.register_buffer("beyond", torch.zeros(0, self.dim) if beyond is None else beyond)
 
     def forward(self, scaled: Tensor, numbers: Tensor) -> Tensor:
         """Not yet centred: the embedding does that, as for its other parts."""
-        return bent(scaled, numbers, self.get_buffer("floors")) @ self.get_buffer("weight")
+        row = bent(scaled, numbers, self.get_buffer("floors"))
+        lifted = torch.maximum(row @ self.get_buffer("lines"), self.get_buffer("turns"))
+        return row @ self.get_buffer("weight") + lifted @ self.get_buffer("beyond")
 
 
 def bent(scaled: Tensor, numbers: Tensor, floors: Tensor) -> Tensor:

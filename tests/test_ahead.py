@@ -78,6 +78,9 @@ def test_the_map_bends_at_the_floors() -> None:
     assert row.tolist() == [[-7.0, 1.0, 20.0, 29.0, 59.0], [3.0, pytest.approx(-1e30), 9.0, 29.0, 59.0]]
     model = Ahead(torch.from_numpy(floors), torch.ones(5, 1))
     assert model.dim == 1 and model(scaled[:1], torch.tensor([[20.0]])).tolist() == [[102.0]]
+    lines = torch.tensor([[1.0, 1.0], [0, 0], [0, 0], [0, 0], [0, 0]])
+    bending = Ahead(torch.from_numpy(floors), torch.ones(5, 1), lines, torch.tensor([-9.0, -2.0]), torch.ones(2, 1))
+    assert bending(scaled[:1], torch.tensor([[20.0]])).tolist() == [[102.0 - 7 - 2]]
 
 
 def test_only_what_customers_did_in_the_horizon_is_a_target() -> None:

@@ -1,5 +1,6 @@
-"""Fitting of the part of an embedding that looks ahead: the customers of an earlier day, and what they did since."""
+"""Fitting of the part of an embedding that looks ahead: the customers of earlier days, and what they did since."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -9,6 +10,7 @@ import torch
 
 from recsys.ahead import (
     DONE,
+    KNOTS,
     RIDGES,
     Ahead,
     AheadConfig,
@@ -28,6 +30,8 @@ from training.customers import Chosen, Customers
 
 FEWEST = 100
 """Customers who did something before the earlier day, below which nothing is learned."""
+NEARLY = 0.995
+"""Of the penalties that tell so much of what the best one tells, the highest is taken: now is not as it was then."""
 EDGES_ROWS = 200_000
 """Customers from whom the places where the map bends are taken at most."""
 _BATCH = 4096
@@ -67,9 +71,9 @@ def refusal(config: AheadConfig | None, definition: FeatureDefinition, inputs: I
     return None
 
 
-def earlier_day(config: AheadConfig, as_of: date) -> date:
-    """The day from which the horizon ends on the last day of training."""
-    return as_of - timedelta(days=config.horizon_days)
+def earlier_days(config: AheadConfig, as_of: date) -> list[date]:
+    """The days that are learned from, the latest first: the horizon from it ends on the last day of training."""
+    return [as_of - timedelta(days=config.horizon_days * (i + 1)) for i in range(config.snapshots)]
 
 
 def earlier(now: Customers, then: Customers, definition: FeatureDefinition, targets: tuple[str, ...]) -> Earlier:
@@ -95,55 +99,95 @@ def fit_ahead(
     config: AheadConfig,
     autoencoder: Autoencoder,
     customers: Customers,
-    before: Earlier,
+    before: Sequence[Earlier],
     learning: np.ndarray,
     judging: np.ndarray,
 ) -> FittedAhead | str:
     """Fit the map on customers to learn from and judge it by the others, both ascending rows; why not, where it cannot.
 
-    The floors and components are those of now, the directions those from the earlier day to now.
+    `before` are the earlier days, the latest first, which alone is judged by. The floors and components are those of
+    now, the directions those from each earlier day to the next.
     """
-    rows = learning[before.known[learning]]
-    if len(rows) < FEWEST:
-        return f"only {len(rows):,} customers did anything before the last {config.horizon_days} days"
+    taken = [(one, learning[one.known[learning]]) for one in before]
+    if len(taken[0][1]) < FEWEST:
+        return f"only {len(taken[0][1]):,} customers did anything before the last {config.horizon_days} days"
+    taken = [(one, rows) for one, rows in taken if len(rows) >= FEWEST]
     places = list(autoencoder.inputs.number_places)
     some = learning[:: -(-len(learning) // EDGES_ROWS)]
     width = autoencoder.scaled_width
     floors = torch.from_numpy(floors_of(np.asarray(customers.arrays["numbers"][some])[:, places], width))
-    count = len(before.targets)
-    now, then, judged = Moments(len(floors)), Moments(len(floors), count), Moments(len(floors), count)
-    for part in _batches(learning):
-        now.add(_read(autoencoder, Chosen(customers, part), floors))
-    for moments, some in ((then, rows), (judged, judging[before.known[judging]])):
-        for part in _batches(some):
-            moments.add(_read(autoencoder, Chosen(before.customers, part), floors), before.did[part])
-    fits = [directions(then, len(floors), config.directions, ridge) for ridge in RIDGES]
-    shares = [told(sums @ back, then, judged) for sums, back in fits]
-    best = int(np.argmax(shares))
-    sums = fits[best][0]
-    components = np.zeros((len(floors), 0))
+
+    def read(chosen: Chosen) -> np.ndarray:
+        known = autoencoder.inputs.selected(chosen.batch(slice(None)))
+        return bent(autoencoder.scaled(known), known["numbers"], floors).numpy()
+
+    now, fit = _fit(config, read, customers, taken, learning, judging)
+    lines, turns = np.zeros((len(floors), 0), np.float32), np.zeros(0, np.float32)
+    first = evened(fit.sums, now.covariance)[:, : config.bends].astype(np.float32)
+    if first.shape[1]:
+        along = np.concatenate([read(Chosen(customers, part)) @ first for part in _batches(some)])
+        turns = np.quantile(along, KNOTS, axis=0, method="lower").astype(np.float32).ravel()
+        lines = np.tile(first, len(KNOTS))
+
+        def read_on(chosen: Chosen) -> np.ndarray:
+            row = read(chosen)
+            return np.concatenate([row, np.maximum(row @ lines, turns)], axis=1)
+
+        now, fit = _fit(config, read_on, customers, taken, learning, judging)
+    components = np.zeros((len(fit.sums), 0))
     if config.components:
         found = leading(now.covariance[:width, :width], config.components)
-        components = np.concatenate([found, np.zeros((len(floors) - width, found.shape[1]))])
-    weight = evened(np.concatenate([components, sums], axis=1), now.covariance)
+        components = np.concatenate([found, np.zeros((len(fit.sums) - width, found.shape[1]))])
+    weight = evened(np.concatenate([components, fit.sums], axis=1), now.covariance).astype(np.float32)
     if not weight.shape[1]:
         return "nothing about the customers varies"
     report = {
         "horizon_days": config.horizon_days,
-        "targets": count,
-        "customers": len(rows),
+        "snapshots": len(taken),
+        "targets": len(before[0].targets),
+        "customers": len(taken[0][1]),
         "components": components.shape[1],
-        "directions": sums.shape[1],
-        "ridge": RIDGES[best],
-        "told_ahead": round(shares[best], 4),
+        "directions": fit.sums.shape[1],
+        "bends": first.shape[1],
+        "ridge": fit.ridge,
+        "told_ahead": round(fit.told, 4),
     }
-    return FittedAhead(Ahead(floors, torch.from_numpy(weight.astype(np.float32))), report)
+    straight, beyond = np.split(weight, [len(floors)])
+    return FittedAhead(Ahead(floors, *map(torch.from_numpy, (straight, lines, turns, beyond))), report)
+
+
+@dataclass(frozen=True)
+class _Directions:
+    sums: np.ndarray
+    """[W, R] from what is read to what tells most of what is to come."""
+    ridge: float
+    told: float
+    """Share of the variance of what customers that were kept out did."""
+
+
+def _fit(
+    config: AheadConfig,
+    read: Callable[[Chosen], np.ndarray],
+    customers: Customers,
+    taken: Sequence[tuple[Earlier, np.ndarray]],
+    learning: np.ndarray,
+    judging: np.ndarray,
+) -> tuple[Moments, _Directions]:
+    """Moments of what is read now, and the directions from the earlier days on."""
+    latest, count = taken[0][0], len(taken[0][0].targets)
+    width = read(Chosen(customers, learning[:1])).shape[1]
+    now, then, judged = Moments(width), Moments(width, count), Moments(width, count)
+    for part in _batches(learning):
+        now.add(read(Chosen(customers, part)))
+    wanted = [(then, one, rows) for one, rows in taken] + [(judged, latest, judging[latest.known[judging]])]
+    for moments, one, rows in wanted:
+        for part in _batches(rows):
+            moments.add(read(Chosen(one.customers, part)), one.did[part])
+    fits = [directions(then, width, config.directions, ridge) for ridge in RIDGES]
+    shares = [told(sums @ back, then, judged) for sums, back in fits]
+    best = int(np.flatnonzero(np.array(shares) >= max(shares) * (NEARLY if max(shares) > 0 else 1))[-1])
+    return now, _Directions(fits[best][0], RIDGES[best], shares[best])
 
 
 def _batches(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
-
-
-def _read(autoencoder: Autoencoder, chosen: Chosen, floors: torch.Tensor) -> np.ndarray:
-    known = autoencoder.inputs.selected(chosen.batch(slice(None)))
-    return bent(autoencoder.scaled(known), known["numbers"], floors).numpy()

@@ -28,7 +28,7 @@ from recsys.lake.parts import BucketReader, joined, sample_share
 from recsys.lake.store import Lake
 from recsys.progress import Progress
 from recsys.sequence_encoder import HISTORY, SequenceConfig, SequenceEncoder
-from training.ahead import EDGES_ROWS, Earlier, FittedAhead, earlier, earlier_day, fit_ahead, refusal
+from training.ahead import EDGES_ROWS, Earlier, FittedAhead, earlier, earlier_days, fit_ahead, refusal
 from training.batches import Epochs
 from training.customers import Chosen, Customers
 from training.loop import FitResult, Model, OnEpoch, Task, TrainingConfig, quiet_and_deterministic, run_fit
@@ -146,14 +146,18 @@ def prepare_earlier(
     memory: int,
     work: Path,
     progress: Progress,
-) -> Earlier | str:
-    """The same customers as of the earlier day, and what they did since; or why there is nothing to learn from."""
+) -> list[Earlier] | str:
+    """The same customers as of earlier days, the latest first, and what they did since; or why nothing is learned."""
     reason = refusal(config.ahead, definition, inputs)
     if reason or config.ahead is None or as_of is None:
         return reason or "the lake has no dated events"
-    day = earlier_day(config.ahead, as_of)
-    then, _ = prepare_customers(lake, config, definition, encoder, day, memory, work, progress)
-    return earlier(customers, then, definition, targets_of(inputs, config.ahead.horizon_days))
+    found: list[Earlier] = []
+    for day in earlier_days(config.ahead, as_of):
+        folder = work / str(day)
+        then, _ = prepare_customers(lake, config, definition, encoder, day, memory, folder, progress)
+        found.append(earlier(customers, then, definition, targets_of(inputs, config.ahead.horizon_days)))
+        customers = then
+    return found
 
 
 def inputs_of(config: EmbeddingConfig, lake: Lake, encoder: Encoder) -> Inputs:
@@ -171,7 +175,7 @@ def fit_embedding(
     customers: Customers,
     inputs: Inputs,
     encoder: Encoder,
-    before: Earlier | str,
+    before: list[Earlier] | str,
     *,
     training: TrainingConfig,
     seed: int,
@@ -316,7 +320,7 @@ class _Fit:
         identity = [config.model_dump(mode="json"), asdict(encoder.shape)]
         return self._run(task, histories, learning, config, identity, work)
 
-    def ahead(self, autoencoder: Autoencoder, before: Earlier | str) -> FittedAhead | str:
+    def ahead(self, autoencoder: Autoencoder, before: list[Earlier] | str) -> FittedAhead | str:
         """Fit what customers do next, from what the autoencoder reads; why not, where it cannot be."""
         if isinstance(before, str) or self.config.ahead is None:
             return before if isinstance(before, str) else "not asked for"

@@ -155,7 +155,11 @@ def _ahead(nodes: Nodes, model: Embedding, ahead: Ahead, known: _Known, scaled: 
     row = nodes.add("Concat", scaled, *[known.numbers] * len(KNOTS), axis=1)
     centre, scale = (model.get_buffer(name)[model.parts[2]] for name in ("centre", "scale"))
     lifted = nodes.add("Max", row, ahead.get_buffer("floors")[None])
-    return nodes.add("Gemm", lifted, ahead.get_buffer("weight") * scale, -centre * scale)
+    found = nodes.add("Gemm", lifted, ahead.get_buffer("weight") * scale, -centre * scale)
+    if not len(ahead.get_buffer("turns")):
+        return found
+    along = nodes.add("Max", nodes.add("MatMul", lifted, ahead.get_buffer("lines")), ahead.get_buffer("turns")[None])
+    return nodes.add("Gemm", along, ahead.get_buffer("beyond") * scale, found)
 
 
 def _joined(autoencoder: Autoencoder) -> tuple[list[Tensor], list[Tensor], Tensor]:

@@ -47,6 +47,7 @@ SHAPES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "holdings": (NOTHING | {"holdings": True, "products": 8}, {}),
     "a history without dates": (EVERYTHING | {"ages": 0}, {"ahead": 0}),
     "what comes next without a history": (EVERYTHING | {"history": 0, "kinds": 0, "ages": 0}, {}),
+    "what comes next without bends": (EVERYTHING, {"bends": 0}),
     "a history of one kind": (EVERYTHING | {"kinds": 3}, {}),
     "a history of one kind without dates": (EVERYTHING | {"kinds": 3, "ages": 0}, {}),
     "more pairs of kind and product than are counted": (EVERYTHING | {"products": 14_000}, {"holdings": False}),
@@ -76,7 +77,9 @@ def model_of(sizes: dict[str, Any], changes: dict[str, Any]) -> tuple[Embedding,
     dim, width = changes.get("ahead", 5 if numbers else 0), autoencoder.scaled_width
     columns = width + len(KNOTS) * len(numbers)
     floors = torch.where(torch.arange(columns) < width, -1e30, 0.5 * torch.randn(columns))
-    ahead = Ahead(floors, 0.5 * torch.randn(columns, dim)) if dim else None
+    bends = changes.get("bends", 6)
+    along = (0.5 * torch.randn(columns, bends), torch.randn(bends), torch.randn(bends, dim))
+    ahead = Ahead(floors, 0.5 * torch.randn(columns, dim), *along) if dim else None
     model = Embedding(autoencoder, sequence, ahead).eval()
     with torch.no_grad():
         for weight in model.parameters():
