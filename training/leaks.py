@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy.stats import rankdata
 
 from recsys.features.definition import Column, FeatureDefinition
 from recsys.features.features import columns
@@ -95,21 +94,31 @@ def without_history(lake: Lake, definition: FeatureDefinition) -> list[str]:
 
 def column_auc(values: pl.Series, column: Column, acquired: np.ndarray, fold: np.ndarray) -> float:
     """AUC of one column alone for a bool outcome [N], ranked as `find_leaks` says; `fold` [N] is 0 or 1."""
-    if column.kind in ("category", "tags", "text"):
-        return _auc(_rate_of_other_fold(values, acquired, fold), acquired)
-    known = values.is_not_null().to_numpy()
-    number = values.fill_null(0.0).to_numpy()
-    below, above = (_auc(np.where(known, sign * number, -np.inf), acquired) for sign in (1.0, -1.0))
-    bins = (values.rank("dense") * BINS // (values.n_unique() + 1)).cast(pl.Int64).cast(pl.String)
-    between = _auc(_rate_of_other_fold(bins, acquired, fold), acquired)
+    if isinstance(values.dtype, pl.List):
+        return _tags_auc(values, acquired, fold)
+    place = values.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()  # 0: not known, else from 1 in their order
+    if column.kind in ("category", "text"):
+        return _auc_of_other_fold(place, acquired, fold)
+    unknown, order = place == 0, place.max(initial=0) + 1
+    below, above = (_auc(np.where(unknown, 0, ranked), acquired) for ranked in (place, order - place))
+    between = _auc_of_other_fold(np.where(unknown, BINS, place * BINS // (values.n_unique() + 1)), acquired, fold)
     return max(below, above, 1 - below, 1 - above, between)
 
 
-def _rate_of_other_fold(values: pl.Series, acquired: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """float64 [N]: the highest smoothed rate among a row's values, counted on the customers of the other fold."""
-    long = pl.DataFrame({"row": np.arange(len(acquired)), "value": values, "y": acquired, "fold": fold})
-    if isinstance(values.dtype, pl.List):
-        long = long.explode("value")
+def _auc_of_other_fold(place: np.ndarray, acquired: np.ndarray, fold: np.ndarray) -> float:
+    """AUC of each value's smoothed rate, counted on the customers of the other fold; `place` int [N] numbers them."""
+    group, groups = 2 * place + fold, 2 * (int(place.max(initial=0)) + 1)
+    counts, ones = np.bincount(group, minlength=groups), np.bincount(group, acquired, groups)
+    prior = float(acquired.mean())
+    rate = (ones + prior) / (counts + 1)
+    scores = np.unique(rate[np.arange(groups) ^ 1], return_inverse=True)[1]
+    return _auc(scores[group], acquired)
+
+
+def _tags_auc(values: pl.Series, acquired: np.ndarray, fold: np.ndarray) -> float:
+    """The same where a row has several values, of which the one with the highest rate counts."""
+    each = pl.DataFrame({"row": np.arange(len(acquired)), "value": values, "y": acquired, "fold": fold})
+    long = each.explode("value")
     prior = float(acquired.mean())
     counts = long.group_by("value", (1 - pl.col("fold")).alias("fold")).agg(pl.col("y").sum(), pl.len().alias("n"))
     rate = counts.with_columns(((pl.col("y") + prior) / (pl.col("n") + 1)).alias("rate"))
@@ -117,11 +126,13 @@ def _rate_of_other_fold(values: pl.Series, acquired: np.ndarray, fold: np.ndarra
     best = joined.group_by("row").agg(pl.col("rate").max().fill_null(prior))
     rates = np.full(len(acquired), prior)  # also of rows whose list is empty
     rates[best["row"].to_numpy()] = best["rate"].to_numpy()
-    return rates
+    return _auc(np.unique(rates, return_inverse=True)[1], acquired)
 
 
-def _auc(score: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve by ranks (Mann and Whitney 1947); ties count half."""
-    ones = int(positive.sum())
-    ranks = rankdata(score)
-    return float((ranks[positive].sum() - ones * (ones + 1) / 2) / (ones * (len(positive) - ones)))
+def _auc(place: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve of scores by their places, int [N] from 0 (Mann and Whitney 1947); ties count half."""
+    count = np.bincount(place)
+    ones = np.bincount(place, positive, len(count))
+    others = count - ones
+    won = float((ones * (others.cumsum() - others / 2)).sum())
+    return won / (float(ones.sum()) * float(others.sum()))
