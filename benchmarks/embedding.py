@@ -43,7 +43,7 @@ class Embedded:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--customers", type=int, default=160_000, help="of the bank that some leave (160,000)")
+    parser.add_argument("--customers", type=int, default=320_000, help="of the bank that some leave (320,000)")
     parser.add_argument("--typed", type=int, default=80_000, help="of the bank whose hidden types are sought (80,000)")
     options = parser.parse_args()
     speed = gflops()
@@ -69,8 +69,10 @@ def main() -> None:
         "Embedding and principal components (as many as the embedding has dimensions, or as the features have "
         "columns) are fitted on the same customers, without labels. 95 % intervals by bootstrap over customers, "
         "differences paired. Scaled features: what the autoencoder reads, numbers standardised after the encoder's "
-        "logarithms, one column for each value of "
-        f"a category and each product.\n\n{chr(10).join(sections)}\n\nMachine: {speed:.0f} GFLOP/s in a 2048³ product."
+        "logarithms, one column for each value of a category and each product. Of the synthetic bank about one "
+        "customer in forty leaves, so that the difference to the components has an interval of ± .0025 among 320,000 "
+        "customers; among 160,000 it was +.0032 [-.0006, +.0071]."
+        f"\n\n{chr(10).join(sections)}\n\nMachine: {speed:.0f} GFLOP/s in a 2048³ product."
     )
     write("embedding", "Customer embeddings", text, results | {"gflops": speed})
 
