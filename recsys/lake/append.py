@@ -13,8 +13,9 @@ from recsys.lake.catalog import Catalog, read_catalog, refuse_violations, select
 from recsys.lake.check import violations
 from recsys.lake.conform import conform
 from recsys.lake.contract import EVENT_TABLES, TABLES
+from recsys.lake.delta import WHOLE
 from recsys.lake.placement import HOMES, homes_of, place
-from recsys.lake.store import DIGESTS, WHOLE, Lake, TableInfo, digest_of
+from recsys.lake.store import DIGESTS, Lake, TableInfo, digest_of
 from recsys.lake.update import LakeUpdate
 
 Progress = Callable[[int, int, str], None] | None
@@ -172,7 +173,7 @@ def _merge(
             touched.update(_buckets_of(placed))
             tables[table] = _grown(update, table, info, placed, placed.clear(), distinct)
         return Counts(added=distinct)
-    lake = Lake(lake.place, replace(lake.manifest, tables=tables))  # with what was copied to new homes
+    lake = lake.changed(replace(lake.manifest, tables=tables))  # with what was copied to new homes
     key = [name for name in TABLES[table].key if name in lake.tables[table].columns]
     statuses, fresh = [], []
     for bucket in _buckets_of(placed):
@@ -208,7 +209,7 @@ def _replace(
     tables: dict[str, TableInfo],
 ) -> None:
     """Rewrite one bucket (or the whole of a table about nobody) with rows in place of those of the same key."""
-    committed = Lake(lake.place, replace(lake.manifest, tables=tables))
+    committed = lake.changed(replace(lake.manifest, tables=tables))
     before = committed.rows(table, bucket).collect()
     if bucket != WHOLE:
         before = before.with_columns(pl.lit(bucket, BUCKET).alias("bucket"))

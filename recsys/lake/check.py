@@ -10,7 +10,8 @@ import polars as pl
 from recsys.lake.buckets import bucket_of
 from recsys.lake.conform import type_name
 from recsys.lake.contract import EARLIEST, LATEST, TABLES, Attribute, Column, Table
-from recsys.lake.store import WHOLE, Lake
+from recsys.lake.delta import WHOLE
+from recsys.lake.store import Lake
 
 Progress = Callable[[int, int, str], None] | None
 

@@ -1,7 +1,8 @@
 """A Delta table that one writer changes: each of its commits must be the very next version, else it stops."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
@@ -16,6 +17,36 @@ CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 AT_ONCE = CommitProperties(max_commit_retries=0)
 """A commit is tried as the next version and as no other: it never steps over a stranger's."""
+
+
+WHOLE = -1
+"""Stands for the bucket of a table that is not partitioned."""
+
+
+@dataclass(frozen=True)
+class TableLog:
+    """What the log of one version of a table says."""
+
+    schema: Mapping[str, pl.DataType]
+    """Columns and types, without `bucket`."""
+    files: Mapping[int, Sequence[str]]
+    """Paths below the table by bucket, in the order of writing: equal imports read equal rows in equal order."""
+
+    @classmethod
+    def of(cls, delta: DeltaTable) -> "TableLog":
+        empty = pl.DataFrame(delta.schema().to_arrow().empty_table())
+        actions = pl.DataFrame(delta.get_add_actions(flatten=True))
+        files: dict[int, list[str]] = {}
+        partition = "partition.bucket"
+        if partition not in actions.columns:
+            actions = actions.with_columns(pl.lit(WHOLE).alias(partition))
+        for bucket, path in actions.sort("modification_time", "path").select(partition, "path").iter_rows():
+            files.setdefault(bucket, []).append(path)
+        return cls({name: dtype for name, dtype in empty.schema.items() if name != "bucket"}, files)
+
+    def paths(self) -> set[str]:
+        """The data files of all buckets."""
+        return {path for part in self.files.values() for path in part}
 
 
 class TableWriter:
@@ -38,6 +69,10 @@ class TableWriter:
     def version(self) -> int | None:
         """The newest version of the table; None where there is no table yet."""
         return self._delta.version() if self._delta else None
+
+    def log(self) -> TableLog | None:
+        """What the log of the newest version says; None where there is no table yet."""
+        return TableLog.of(self._delta) if self._delta else None
 
     def files(self, version: int | None = None) -> set[str]:
         """The data files of the newest version or of another one, relative to the table."""

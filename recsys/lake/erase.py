@@ -10,7 +10,8 @@ from recsys.errors import DataError
 from recsys.lake.catalog import refuse_violations
 from recsys.lake.check import violations
 from recsys.lake.contract import TABLES
-from recsys.lake.store import WHOLE, Lake, LakeWriter
+from recsys.lake.delta import WHOLE
+from recsys.lake.store import Lake, LakeWriter
 from recsys.progress import Progress
 
 HOLDERS = "account_holders"

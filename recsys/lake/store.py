@@ -14,7 +14,7 @@ from recsys.errors import DataError, LakeError
 from recsys.lake.buckets import BUCKET, bucket_of, check_buckets
 from recsys.lake.conform import conform
 from recsys.lake.contract import COMPULSORY, EVENT_TABLES, TABLES, Attribute, check_attributes, schema_of, table_of
-from recsys.lake.delta import TableWriter
+from recsys.lake.delta import WHOLE, TableLog, TableWriter
 from recsys.lake.location import Location, location
 from recsys.lake.manifest import NOTHING, Manifest, TableInfo, publish, read_listing
 from recsys.lake.placement import HOMES, homes_of, place
@@ -27,9 +27,6 @@ FLUSH_BYTES = 96 << 20
 DIGESTS = 1 << 64
 """Digests of tables are sums of row hashes below this."""
 
-WHOLE = -1
-"""Stands for the bucket of a table that is not partitioned."""
-
 
 class Lake:
     """One version of a bank's tables, read only; a later version never changes what this object reads."""
@@ -37,7 +34,8 @@ class Lake:
     def __init__(self, place: Location, manifest: Manifest) -> None:
         self.place = place
         self.manifest = manifest
-        self._found: dict[str, dict[int, list[str]]] = {}
+        self.logs: dict[tuple[str, int], TableLog] = {}
+        """What was read so far, by table and version."""
         self._kept: dict[str, pl.DataFrame] = {}
 
     @classmethod
@@ -48,6 +46,12 @@ class Lake:
         """
         place = location(path)
         return cls(place, read_listing(place).version(place, version))
+
+    def changed(self, manifest: Manifest) -> "Lake":
+        """The lake as another manifest has it; the logs of table versions that were read are not read again."""
+        lake = Lake(self.place, manifest)
+        lake.logs = self.logs
+        return lake
 
     @property
     def path(self) -> str:
@@ -104,8 +108,7 @@ class Lake:
 
     def stored_schema(self, table: str) -> dict[str, pl.DataType]:
         """The columns and types that the Delta table really has, without `bucket`."""
-        empty = pl.DataFrame(self._delta(table).schema().to_arrow().empty_table())
-        return {name: dtype for name, dtype in empty.schema.items() if name != "bucket"}
+        return dict(self.log(table).schema)
 
     def bucket(self, b: int, tables: Sequence[str] | None = None, *, once: bool = False) -> dict[str, pl.DataFrame]:
         """Bucket `b` of every table that the lake has (products and campaigns whole), without the column `bucket`.
@@ -122,7 +125,7 @@ class Lake:
     def rows(self, table: str, b: int, *, once: bool = False) -> pl.LazyFrame:
         """One table as `bucket` gives it, not yet read: select columns first, and only these are read."""
         about = table_of(table).about
-        frame = self._scan(table, self._files(table).get(WHOLE if about == "all" else b, []))
+        frame = self._scan(table, self.log(table).files.get(WHOLE if about == "all" else b, []))
         if once and about == "account":
             apart = self._counted_elsewhere(b)
             frame = frame.filter(~pl.col("account_id").is_in(apart.implode()).fill_null(False)) if len(apart) else frame
@@ -144,7 +147,7 @@ class Lake:
         """The whole table with its column `bucket`, not yet read; joint accounts' rows stand in several buckets."""
         if table_of(table).about == "all":
             return self.rows(table, WHOLE)
-        files = sorted(self._files(table).items())
+        files = sorted(self.log(table).files.items())
         parts = [self._scan(table, part).with_columns(pl.lit(b, BUCKET).alias("bucket")) for b, part in files]
         return pl.concat(parts) if parts else self._scan(table, []).with_columns(pl.lit(0, BUCKET).alias("bucket"))
 
@@ -214,35 +217,26 @@ class Lake:
     def _info(self, table: str) -> TableInfo:
         return self.tables[self._name(table)]
 
-    def _delta(self, table: str) -> DeltaTable:
+    def log(self, table: str) -> TableLog:
+        """What the log of the table's version says; read once."""
         version = self._info(table).delta_version
-        try:
-            uri = self.place.uri(self.manifest.folder, table)
-            return DeltaTable(uri, version=version, storage_options=self.place.delta_options)
-        except (DeltaError, OSError) as error:
-            raise LakeError(
-                f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: "
-                f"{self.place.said(error)}"
-            ) from error
+        if (table, version) not in self.logs:
+            try:
+                uri = self.place.uri(self.manifest.folder, table)
+                delta = DeltaTable(uri, version=version, storage_options=self.place.delta_options)
+            except (DeltaError, OSError) as error:
+                raise LakeError(
+                    f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: "
+                    f"{self.place.said(error)}"
+                ) from error
+            self.logs[table, version] = TableLog.of(delta)
+        return self.logs[table, version]
 
-    def _files(self, table: str) -> dict[int, list[str]]:
-        """The Parquet files of a table by bucket, as its version's log names them; read once."""
-        if table not in self._found:
-            actions = pl.DataFrame(self._delta(table).get_add_actions(flatten=True))
-            found: dict[int, list[str]] = {}
-            partition = "partition.bucket"
-            if partition not in actions.columns:
-                actions = actions.with_columns(pl.lit(WHOLE).alias(partition))
-            # In the order of writing, so that equal imports read equal rows in equal order.
-            for bucket, path in actions.sort("modification_time", "path").select(partition, "path").iter_rows():
-                found.setdefault(bucket, []).append(self.place.uri(self.manifest.folder, table, path))
-            self._found[table] = found
-        return self._found[table]
-
-    def _scan(self, table: str, files: list[str]) -> pl.LazyFrame:
+    def _scan(self, table: str, paths: Sequence[str]) -> pl.LazyFrame:
         schema = self.schema(table)
-        if not files:
+        if not paths:
             return pl.LazyFrame(schema=schema)
+        files = [self.place.uri(self.manifest.folder, table, path) for path in paths]
         scan = pl.scan_parquet(files, hive_partitioning=False, glob=False, **self.place.scan_options)
         return scan.select(list(schema))
 
@@ -329,7 +323,7 @@ class LakeWriter:
         tables = {table: self._written[table] for table in TABLES if table in self._written}
         lake = Lake(self.place, replace(self._manifest, tables=tables))
         counted = {table: replace(info, rows=self._rows(lake, table)) for table, info in tables.items()}
-        return Lake(self.place, replace(self._manifest, tables=counted))
+        return lake.changed(replace(self._manifest, tables=counted))
 
     def _rows(self, lake: Lake, table: str) -> int:
         if TABLES[table].about != "account":

@@ -36,6 +36,7 @@ class LakeUpdate:
         try:
             self._listing: Listing = read_listing(self.place)
             self.manifest: Manifest = self._listing.version(self.place)
+            self._lake = Lake(self.place, self.manifest)
             self._tables = {name: self._restored(name) for name in TABLES}
         except BaseException:
             self._let_go()
@@ -55,7 +56,7 @@ class LakeUpdate:
     @property
     def lake(self) -> Lake:
         """The lake as it is before the change."""
-        return Lake(self.place, self.manifest)
+        return self._lake.changed(self.manifest)
 
     def add(self, table: str, rows: pl.DataFrame) -> None:
         """Commit more rows (with their column `bucket` where the table is partitioned)."""
@@ -77,15 +78,20 @@ class LakeUpdate:
         """The lake as it would be published: to check it first."""
         ordered = {name: tables[name] for name in TABLES if name in tables}
         manifest = replace(self.manifest, version=self.manifest.version + 1, tables=ordered, **changes)  # type: ignore
-        return Lake(self.place, manifest)
+        lake = self._lake.changed(manifest)
+        for name, info in ordered.items():
+            log = self._tables[name].log() if info != self.manifest.tables.get(name) else None
+            if log and self._tables[name].version == info.delta_version:
+                lake.logs[name, info.delta_version] = log
+        return lake
 
     def publish(self, lake: Lake) -> None:
         """Make a candidate the lake's newest version, after everything that it names is on the disk."""
         for name, info in lake.tables.items():
             before, table = self.manifest.tables.get(name), self._tables[name]
             if before != info:
-                known = table.files(before.delta_version) if before else set()
-                self.place.sync(table.path, table.files(info.delta_version) - known)
+                known = self.lake.log(name).paths() if before else set()
+                self.place.sync(table.path, lake.log(name).paths() - known)
         self._listing = publish(self.place, lake.manifest, self._listing)
         self.manifest = lake.manifest
 

@@ -96,7 +96,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("action", "kills"), [(do_import, 10), (do_append, 20), (do_compact, 8), (do_split, 8)])
+@pytest.mark.parametrize(("action", "kills"), [(do_import, 8), (do_append, 12), (do_compact, 6), (do_split, 6)])
 def test_kills_leave_the_old_lake_or_the_new_one(
     action: Callable[[Path], None], kills: int, grown: Path, tmp_path: Path
 ) -> None:
