@@ -49,7 +49,7 @@ demo: $(INSTALLED)  ## Make a synthetic bank, train, evaluate, verify, score, re
 	@echo "(in a shell where you said: source .venv/bin/activate)"
 
 test: $(INSTALLED)  ## Run the tests
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
+	OMP_NUM_THREADS=1 POLARS_MAX_THREADS=1 .venv/bin/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=25 --durations-min=5
 
 lint: $(INSTALLED)  ## Check style, types and the direction of the imports
 	.venv/bin/ruff check .

@@ -29,17 +29,22 @@ def recsys(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=120)
 
 
+def last_line(text: str) -> str:
+    """What a command said at its end; a slow machine may have been told of its progress before."""
+    return text.strip().splitlines()[-1]
+
+
 def test_import_then_check(tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text(CATALOG)
     (tmp_path / "f.csv").write_text("id\nC1\n")
     words = ("import", str(tmp_path / "one.yaml"), str(tmp_path / "lake"), "--root", str(tmp_path), "--buckets", "1")
     done = recsys(*words)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0 and "error" not in done.stderr
     assert done.stdout.splitlines()[0].split() == ["customers", "1", "rows"]
     assert done.stdout.splitlines()[-1] == str(tmp_path / "lake")
     again = recsys(*words)
     assert again.returncode == 1
-    assert again.stderr.startswith("error: ") and "is a lake already" in again.stderr
+    assert last_line(again.stderr).startswith("error: ") and "is a lake already" in again.stderr
     assert recsys("check", str(tmp_path / "lake")).stdout == f"{tmp_path / 'lake'}: keeps its contract\n"
 
 
@@ -61,7 +66,7 @@ def test_check_prints_each_violation_and_fails(tmp_path: Path) -> None:
     assert done.stdout == (
         "accounts.product_id: 40 of 40 rows are without a row in products (first: account_id A000, product_id P1)\n"
     )
-    assert done.stderr.strip() == f"error: {tmp_path / 'lake'}: breaks 1 rule of the contract"
+    assert last_line(done.stderr) == f"error: {tmp_path / 'lake'}: breaks 1 rule of the contract"
 
 
 @pytest.mark.parametrize("lake", ["", "half"])

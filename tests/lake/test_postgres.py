@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import polars as pl
@@ -231,16 +230,19 @@ def test_a_connection_that_breaks_midway_leaves_nothing(server: Server, files: P
     endless = ("FROM payment", "FROM payment, generate_series(1, 100000) AS again")
     before = {path.name for path in tmp_path.iterdir()}
 
+    ended = threading.Event()
+
     def cut() -> None:
-        time.sleep(1.5)
         streaming = "query LIKE '%generate_series%' AND pid <> pg_backend_pid()"
-        server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {streaming}")
+        while not ended.wait(1.5):
+            server.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {streaming}")
 
     cutter = threading.Thread(target=cut)
     cutter.start()
     try:
         error = refused(tmp_path, endless)
     finally:
+        ended.set()
         cutter.join()
     assert isinstance(error, DataError) and "broke off; nothing was written" in str(error), str(error)
     assert {path.name for path in tmp_path.iterdir()} - before == {"bank.yaml"}

@@ -91,11 +91,11 @@ def test_bundles_are_swapped_under_load_and_no_answer_fails_or_mixes_two(
 def test_a_stopping_server_is_not_ready_before_it_ceases_to_answer(
     small_bundle: Path, small_lake: Path, tmp_path: Path
 ) -> None:
-    with serving(small_bundle, "--lake", str(small_lake), "--drain", "4", folder=tmp_path) as server:
+    with serving(small_bundle, "--lake", str(small_lake), "--drain", "8", folder=tmp_path) as server:
         with httpx.Client(base_url=server.url, timeout=60) as kept:
             assert kept.get("/readyz").status_code == 200
             os.kill(server.process.pid, signal.SIGTERM)
-            until = time.monotonic() + 3
+            until = time.monotonic() + 7
             while (ready := httpx.get(f"{server.url}/readyz")).status_code == 200:
                 assert time.monotonic() < until
             assert (ready.status_code, ready.json()["status"]) == (503, 503)

@@ -168,7 +168,7 @@ def test_a_collector_that_does_not_answer_is_given_a_while_at_the_end(
     asked(found)
     began = time.monotonic()
     found.close()
-    assert 0.3 <= time.monotonic() - began < 3
+    assert 0.3 <= time.monotonic() - began < 8, "the exporter alone would try for ten seconds"
     assert fate("refused") == refused + 2
 
 

@@ -80,7 +80,9 @@ def test_a_killed_training_goes_on_and_gives_the_undisturbed_bundle(small_bank: 
     out = tmp_path / "killed"
     command = [sys.executable, "-m", "recsys", "train", "demo", "--lake", str(small_bank.lake), "--out", str(out)]
     command += [word for key in settings for word in ("--set", key)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = {**os.environ, "POLARS_MAX_THREADS": "4"}  # where `make test` has one: the bundle is the same
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, **quiet)  # type: ignore[call-overload]
     deadline = time.monotonic() + 120
     while not list(out.glob(".work-*/checkpoints/last.ckpt")) and process.poll() is None:
         assert time.monotonic() < deadline

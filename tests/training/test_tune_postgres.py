@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -61,16 +62,26 @@ def test_a_dead_processes_trial_is_made_again_and_a_living_ones_is_left(server: 
         assert values[0] == space.own
         storage.record_heartbeat(dead._trial_id)  # type: ignore[attr-defined]
         tried: list[float] = []
+        ended = threading.Event()
+
+        def live() -> None:
+            while not ended.wait(0.2):
+                storage.record_heartbeat(alive._trial_id)  # type: ignore[attr-defined]
 
         def objective(given: dict[str, float], name: str, report: object) -> float:
-            storage.record_heartbeat(alive._trial_id)  # type: ignore[attr-defined]
             tried.append(given["model.dropout"])
             time.sleep(0.8)
             if len(tried) == 6:
                 study.tell(alive, 0.5)
             return given["model.dropout"]
 
-        run_study(study, space, settings, 7, 0, objective, lambda trial: None)
+        living = threading.Thread(target=live)
+        living.start()
+        try:
+            run_study(study, space, settings, 7, 0, objective, lambda trial: None)
+        finally:
+            ended.set()
+            living.join()
         assert len(finished(study)) == 7 and len(tried) == 6
         assert tried.count(values[0]["model.dropout"]) == 1, "made again"
         states = [trial.state for trial in study.get_trials()]
