@@ -15,6 +15,7 @@ from recsys.features.encoder import ArrayShape
 from recsys.progress import Progress
 from training.churn_blend import blend_weights, fit_knots, log_loss, sigmoid
 from training.churn_boosting import fit_boosting
+from training.churn_gaussian_process import fit_gaussian_process
 from training.churn_graph import GraphParts, finish
 from training.churn_inputs import Columns
 from training.churn_logistic import fit_logistic
@@ -147,6 +148,17 @@ def fit_churn_models(
             candidates[name], said[name] = fit_oblivious(config.oblivious, table, outcome, splits, seed, config.refit)
         elif name == "steps":
             candidates[name], said[name] = fit_steps(config.steps, table, outcome, splits, seed, config.refit > 0)
+        elif name == "gaussian_process":
+            candidates[name], said[name] = fit_gaussian_process(
+                config.gaussian_process,
+                table,
+                outcome,
+                splits,
+                seed=seed,
+                threads=threads,
+                progress=progress,
+                refit=config.refit > 0,
+            )
         elif name == "network":
             candidates[name], said[name] = fit_network(
                 config.network,

@@ -4,8 +4,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-Candidate = Literal["logistic", "additive", "boosting", "randomised", "oblivious", "steps", "network"]
-CANDIDATES: tuple[Candidate, ...] = ("logistic", "additive", "boosting", "randomised", "oblivious", "steps", "network")
+Candidate = Literal[
+    "logistic", "additive", "boosting", "randomised", "oblivious", "steps", "gaussian_process", "network"
+]
+CANDIDATES: tuple[Candidate, ...] = (
+    "logistic",
+    "additive",
+    "boosting",
+    "randomised",
+    "oblivious",
+    "steps",
+    "gaussian_process",
+    "network",
+)
 
 
 class LogisticConfig(BaseModel):
@@ -82,6 +93,21 @@ class StepsConfig(BaseModel):
     """Fit the probabilities that are reached at most and at least, too; else they are 1 and 0."""
 
 
+class GaussianProcessConfig(BaseModel):
+    """A Gaussian process (`training.churn_gaussian_process`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    points: int = Field(default=256, ge=1, le=4096)
+    """Customers between which the function is drawn, at most."""
+    steps: int = Field(default=400, ge=0)
+    """Steps in which lengths and variances are learned."""
+    rows: int = Field(default=500, ge=2, le=10_000)
+    """Customers in a step; its time goes with their cube."""
+    most: int = Field(default=20_000, ge=10)
+    """Customers that are fitted on at most, drawn at random where there are more."""
+
+
 class NetworkConfig(BaseModel):
     """The tabular network (`recsys.churn.network`)."""
 
@@ -118,8 +144,8 @@ class ChurnModelsConfig(BaseModel):
 
     candidates: tuple[Candidate, ...] = ("logistic", "boosting", "network")
     """Models that are tried; those that do not help get no weight and are no part of the bundle. On a few thousand
-    customers `oblivious` is worth its time, `additive` where columns do not interact, `steps` where
-    numbers above a bound are counted."""
+    customers with some ten columns `gaussian_process` is worth its time, with more columns `oblivious`; `additive` is
+    where columns do not interact, `steps` where numbers above a bound are counted."""
     folds: int = Field(default=5, ge=0, le=20)
     """Folds of the training and validation parts together: each candidate is fitted once without each fold, that fold
     stops and judges it. 0: one fit on the training part, judged on the validation part, as where the validation part
@@ -135,6 +161,7 @@ class ChurnModelsConfig(BaseModel):
     """Boosting with trees that split at random thresholds: smoother, so better on few rows, and worse on many."""
     oblivious: ObliviousConfig = ObliviousConfig()
     steps: StepsConfig = StepsConfig()
+    gaussian_process: GaussianProcessConfig = GaussianProcessConfig()
     network: NetworkConfig = NetworkConfig()
 
     @field_validator("candidates")

@@ -35,6 +35,7 @@ QUICK = {
     "oblivious": {"depth": 3, "trees": 40},
     "randomised": {"random_thresholds": True, "trees": 60},
     "steps": {"steps": 12, "patience": 4},
+    "gaussian_process": {"points": 48, "steps": 15, "rows": 200},
 }
 
 
@@ -82,7 +83,9 @@ def served(model: ChurnModel) -> Graph:
     return Graph(model.graph(), "churn.onnx", ports, outputs)
 
 
-@pytest.mark.parametrize("candidates", [["logistic"], ["boosting"], ["oblivious"], ["steps"], ["network"], CANDIDATES])
+@pytest.mark.parametrize(
+    "candidates", [["logistic"], ["boosting"], ["oblivious"], ["steps"], ["gaussian_process"], ["network"], CANDIDATES]
+)
 def test_the_graph_answers_as_the_models_do_about_unseen_values_and_in_any_batch(
     tmp_path: Path, candidates: Sequence[str]
 ) -> None:
