@@ -2,79 +2,43 @@
 
 import json
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import lightgbm
 import numpy as np
 import onnxruntime
 import polars as pl
 from scipy.stats import t as student
-from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+from sklearn.metrics import f1_score
 from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedKFold, train_test_split
 
 from benchmarks.churn_embedding import embedding_of, with_and_without
+from benchmarks.churn_origins import CALLS, origins
 from benchmarks.churn_page import METRICS, page
-from benchmarks.measure import arguments, code_digest, digest, gflops, imported, write
+from benchmarks.churn_peers import Peer, catboost, of_the_file, on, plain_lightgbm, stumps
+from benchmarks.churn_table import Table, answers, fitted, judge
+from benchmarks.measure import arguments, gflops, imported, write
 from recsys.calibration import expected_calibration_error
 from recsys.churn.decision import choose_threshold
 from recsys.churn.models_config import BoostingConfig, ChurnModelsConfig
-from recsys.features.definition import FeatureConfig, FeatureDefinition, define
-from recsys.features.encoder import Encoder
-from recsys.features.encoder_state import EncoderState
-from recsys.features.examples import scoring_examples
-from recsys.features.features import features
-from training.churn_models import ChurnData, ChurnModel, fit_churn_models
 
 CUSTOMERS = 1_000_000
 BATCH = 16_384
-BANK = ChurnModelsConfig(candidates=("oblivious", "network"), folds=4)
+BANK = ChurnModelsConfig(candidates=("gaussian_process",), folds=4)
+EMBEDDED = ChurnModelsConfig(candidates=("oblivious", "network"), folds=4)
 UCI = ChurnModelsConfig(
     candidates=("boosting",), folds=3, boosting=BoostingConfig(leaves=31, least_in_leaf=20, columns=0.4, l2=10.0)
 )
-UCI_TIME = ChurnModelsConfig(candidates=("boosting",), folds=3)
+UCI_TIME = ChurnModelsConfig(
+    candidates=("boosting",), folds=3, boosting=BoostingConfig(least_in_leaf=100, columns=0.4, l2=10.0)
+)
 DIGITAL = ChurnModelsConfig(candidates=("steps",))
-"""What was best alone on folds inside the first training part, in order of time on its last fifth; on the bank beside
-it the network, which the others do not need; all else is the default."""
+"""What was best alone on folds inside the first training part, in order of time on its origins
+(`benchmarks.churn_origins`); all else is the default. The embedding is judged as inputs of the bank's best trees and
+the network."""
 Fold = tuple[np.ndarray, np.ndarray]
-Peer = Callable[["Table", np.ndarray, np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Feature rows of a lake's customers, by id, and their label."""
-
-    definition: FeatureDefinition
-    rows: pl.DataFrame
-    outcome: np.ndarray
-    kept: Path
-    """Where the answers of each fold are kept, so that a run that was stopped goes on."""
-
-    @classmethod
-    def of(cls, name: str, label: str, options: Any, protected: tuple[str, ...] = ()) -> "Table":
-        """Gender is protected in two of the catalogs; it is read here because the peers' published figures read it."""
-        lake = imported(name, options.datasets, name, options.work)
-        definition = define(lake, FeatureConfig(protected=protected))
-        found, labels = [], []
-        for bucket in range(lake.buckets):
-            tables = lake.bucket(bucket)
-            examples = scoring_examples(tables["customers"]["customer_id"].unique().sort(), None)
-            found.append(features(tables, examples, definition))
-            labels.append(tables["customers"].select("customer_id", label))
-        rows = pl.concat(found).sort("customer_id")
-        joined = rows.select("customer_id").join(pl.concat(labels), on="customer_id", how="left", maintain_order="left")
-        kept = options.work / "churn" / digest(lake.identity(), ",".join(protected), code_digest())
-        return cls(definition, rows, joined[label].cast(pl.Int8).to_numpy(), kept)
-
-    def encoder(self, rows: np.ndarray) -> Encoder:
-        """An encoder that has seen these rows alone."""
-        state = EncoderState(self.definition, pl.DataFrame(schema={"product_id": pl.String}))
-        state.update(self.rows[rows])
-        return state.finish()
 
 
 def main() -> None:
@@ -94,7 +58,7 @@ def bank(options: Any) -> dict[str, Any]:
     """Bank churn beside CatBoost, stratified 3 folds × 3; and F1 on one split."""
     table = Table.of("bank_churn_modelling", "exited", options, ("gender",))
     folds = RepeatedStratifiedKFold(n_splits=3, n_repeats=3, random_state=0)
-    found = _judged(table, folds.split(table.rows, table.outcome), {"CatBoost": _catboost}, BANK)
+    found = _judged(table, folds.split(table.rows, table.outcome), {"CatBoost": catboost}, BANK)
     train, test = train_test_split(np.arange(len(table.outcome)), test_size=0.2, random_state=3101)
     model, encoder = fitted(table, train, BANK, 0)
     held = model.held_out
@@ -105,13 +69,17 @@ def bank(options: Any) -> dict[str, Any]:
 
 def uci(options: Any) -> dict[str, Any]:
     """UCI bank marketing without the length of the call: 5 folds, and the last fifth in time."""
-    table = Table.of("uci_bank_marketing", "subscribed", options)
+    table, dated = (Table.of("uci_bank_marketing", "subscribed", options, exclude=names) for names in (CALLS, ()))
     folds = StratifiedKFold(5, shuffle=True, random_state=0).split(table.rows, table.outcome)
     rows, cut = np.arange(len(table.outcome)), int(0.8 * len(table.outcome))
-    peers = {"LightGBM": _lightgbm, "LightGBM, columns of the file": _of_the_file}
+    peers = {"LightGBM": plain_lightgbm, "LightGBM, columns of the file": of_the_file}
+    without = {"LightGBM without the bank's calls": on(table, plain_lightgbm)}
+    filed = {"LightGBM, columns of the file": on(table, of_the_file)}
+    ordered = {"LightGBM": plain_lightgbm} | without | filed
     return {
         "folds": _judged(table, folds, peers, UCI),
-        "time": _judged(table, [(rows[:cut], rows[cut:])], peers, UCI_TIME),
+        "origins": origins(options, UCI_TIME),
+        "time": _judged(dated, [(rows[:cut], rows[cut:])], ordered, UCI_TIME),
     }
 
 
@@ -119,7 +87,7 @@ def digital(options: Any) -> dict[str, Any]:
     """Digital marketing beside boosted stumps, 5 folds × 5."""
     table = Table.of("digital_marketing", "converted", options, ("gender",))
     folds = RepeatedStratifiedKFold(n_splits=5, n_repeats=5, random_state=0)
-    return _judged(table, folds.split(table.rows, table.outcome), {"boosted stumps": _stumps}, DIGITAL)
+    return _judged(table, folds.split(table.rows, table.outcome), {"boosted stumps": stumps}, DIGITAL)
 
 
 def embedding(options: Any) -> dict[str, Any]:
@@ -132,8 +100,8 @@ def embedding(options: Any) -> dict[str, Any]:
     first, _ = next(RepeatedStratifiedKFold(n_splits=3, n_repeats=3, random_state=0).split(table.rows, table.outcome))
     inside = RepeatedStratifiedKFold(n_splits=3, n_repeats=2, random_state=1).split(first, table.outcome[first])
     folds = [(first[fitted_on], first[held]) for fitted_on, held in inside]
-    each = with_and_without(table.encoder, table.rows, table.outcome, vectors, folds, BANK)
-    names = (*BANK.candidates, "blend")
+    each = with_and_without(table.encoder, table.rows, table.outcome, vectors, folds, EMBEDDED)
+    names = (*EMBEDDED.candidates, "blend")
     return {
         "columns": vectors.shape[1],
         "each": each,
@@ -179,23 +147,6 @@ PARTS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
-def fitted(table: Table, rows: np.ndarray, config: ChurnModelsConfig, seed: int) -> tuple[ChurnModel, Encoder]:
-    """The churn models of these rows alone."""
-    encoder = table.encoder(rows)
-    arrays = encoder.encode(table.rows[rows])
-    cut = len(rows) * 4 // 5
-    parts = [
-        ChurnData({name: values[part] for name, values in arrays.items()}, table.outcome[rows][part])
-        for part in (slice(None, cut), slice(cut, None))
-    ]
-    with tempfile.TemporaryDirectory() as work:
-        shape = encoder.shape
-        model = fit_churn_models(
-            config, shape, *parts, seed=seed, threads=1, work=Path(work), progress=lambda done, of, what: None
-        )
-    return model, encoder
-
-
 def _judged(
     table: Table, folds: Iterable[Fold], peers: Mapping[str, Peer], config: ChurnModelsConfig
 ) -> dict[str, Any]:
@@ -203,7 +154,7 @@ def _judged(
     each: dict[str, list[dict[str, float]]] = {}
     outcomes, pooled, shares = [], [], []
     for i, (train, test) in enumerate(folds):
-        said, share = _said(table, i, train, test, config)
+        said, share = answers(table, i, train, test, config)
         said |= {name: peer(table, train, test) for name, peer in peers.items()}
         y = table.outcome[test]
         for name, p in said.items():
@@ -229,35 +180,6 @@ def _judged(
     }
 
 
-def _said(
-    table: Table, i: int, train: np.ndarray, test: np.ndarray, config: ChurnModelsConfig
-) -> tuple[dict[str, np.ndarray], dict[str, float]]:
-    """Probabilities of the test rows by the churn models and by each candidate, and the candidates' shares."""
-    path = table.kept / f"{digest(config.model_dump_json(), str(i), train.tobytes().hex())}.npz"
-    if not path.exists():
-        model, encoder = fitted(table, train, config, i)
-        arrays = encoder.encode(table.rows[test])
-        cells = model.columns.table(arrays)
-        found = {name: 1 / (1 + np.exp(-one.log_odds(cells))) for name, one in model.candidates.items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        with part.open("wb") as file:
-            np.savez(file, shares=json.dumps(model.report["shares"]), blend=model.probability(arrays), **found)
-        part.replace(path)
-    with np.load(path) as kept:
-        said = {"churn models": kept["blend"]} | {name: kept[name] for name in config.candidates}
-        return said, json.loads(str(kept["shares"]))
-
-
-def judge(p: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """AUC, average precision and Brier score."""
-    return {
-        "auc": float(roc_auc_score(y, p)),
-        "pr_auc": float(average_precision_score(y, p)),
-        "brier": float(np.mean((p - y) ** 2)),
-    }
-
-
 def _spread(values: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
@@ -267,68 +189,6 @@ def _paired(values: list[float]) -> dict[str, float]:
     mean, count = float(np.mean(values)), len(values)
     half = float(student.ppf(0.975, count - 1) * np.std(values, ddof=1) / np.sqrt(count)) if count > 1 else float("nan")
     return {"mean": mean, "low": mean - half, "high": mean + half, "above": float(np.mean(np.array(values) > 0))}
-
-
-def _catboost(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    from catboost import CatBoostClassifier, Pool
-
-    columns = [column.name for column in table.definition.profile]
-    text = [i for i, name in enumerate(columns) if table.rows.schema[name] == pl.String]
-    cells = table.rows.select(columns).to_numpy().astype(object)
-    model = CatBoostClassifier(
-        iterations=500,
-        depth=5,
-        learning_rate=0.04,
-        l2_leaf_reg=6,
-        random_seed=0,
-        thread_count=1,
-        verbose=0,
-        allow_writing_files=False,
-    )
-    model.fit(Pool(cells[train], table.outcome[train], cat_features=text))
-    return np.asarray(model.predict_proba(Pool(cells[test], cat_features=text))[:, 1])
-
-
-def _codes(table: Table, without: tuple[str, ...] = ()) -> tuple[np.ndarray, list[int]]:
-    """Numbers as they are, categories as codes, null as NaN; which columns are categories."""
-    columns = [column.name for column in table.definition.profile if column.name not in without]
-    text = [i for i, name in enumerate(columns) if table.rows.schema[name] == pl.String]
-    coded = [
-        table.rows[name].cast(pl.Categorical).to_physical() if i in text else table.rows[name]
-        for i, name in enumerate(columns)
-    ]
-    return np.stack([one.cast(pl.Float64).fill_null(float("nan")).to_numpy() for one in coded], axis=1), text
-
-
-def _lightgbm(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """LightGBM as it comes, with native categories."""
-    return _boosted(table, train, test, {}, 100)
-
-
-def _of_the_file(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """The same without the day of the year, and the month a category, as the file has them."""
-    month = table.rows["contact_month_number"].cast(pl.Int8).cast(pl.String)
-    as_filed = replace(table, rows=table.rows.with_columns(month.alias("contact_month_number")))
-    return _boosted(as_filed, train, test, {}, 100, ("contact_day_of_year",))
-
-
-def _stumps(table: Table, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """400 trees of one split at a rate of .1: about the best number, by folds inside the first training part."""
-    return _boosted(table, train, test, {"num_leaves": 2, "learning_rate": 0.1}, 400)
-
-
-def _boosted(
-    table: Table,
-    train: np.ndarray,
-    test: np.ndarray,
-    settings: dict[str, Any],
-    trees: int,
-    without: tuple[str, ...] = (),
-) -> np.ndarray:
-    cells, text = _codes(table, without)
-    fixed = {"objective": "binary", "verbose": -1, "num_threads": 1, "seed": 0}
-    data = lightgbm.Dataset(cells[train], table.outcome[train], categorical_feature=text)
-    return np.asarray(lightgbm.train({**fixed, **settings}, data, trees).predict(cells[test]))
 
 
 def _strange(rows: pl.DataFrame) -> pl.DataFrame:

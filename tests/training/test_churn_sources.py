@@ -1,5 +1,7 @@
 """Public sets with a yes or no about each customer: what their catalogs let a model read, and what they keep back."""
 
+from bisect import bisect_left
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -27,6 +29,7 @@ def test_the_length_of_the_call_is_known_afterwards_and_not_read(marketing: Lake
     read = {column.name for column in define(marketing, config.features).profile}
     assert len(read) == 16 and {"contact_month_number", "contact_day_of_year"} < read
     assert not read & {"call_seconds", "subscribed", "contact_order", "age_band", "contact_month"}
+    assert not read & {"bank_calls_7d", "bank_calls_28d"}
 
 
 def test_the_contacts_of_the_bank_are_as_its_publisher_says(marketing: Lake) -> None:
@@ -45,6 +48,22 @@ def test_the_contacts_of_the_bank_are_as_its_publisher_says(marketing: Lake) -> 
     assert months.height == 12 and months.sort("contact_month_number")["contact_month"][0] == "jan"
     order = rows.filter(pl.col("contact_month") == "may")["contact_order"]
     assert order.is_sorted()
+
+
+def test_the_calls_of_the_bank_are_those_of_the_days_before(marketing: Lake) -> None:
+    rows = marketing.read("customers").sort("contact_order")
+    month, day = rows["contact_month_number"].to_list(), rows["contact_day"].to_list()
+    year, dates = 2008, []
+    for place in range(rows.height):
+        year += place > 0 and month[place] < month[place - 1]
+        dates.append(date(year, int(month[place]), int(day[place])))
+    assert dates == sorted(dates) and (dates[0], dates[-1]) == (date(2008, 5, 5), date(2010, 11, 17))
+    for days in (7, 28):
+        found = rows[f"bank_calls_{days}d"]
+        for place in (*range(0, rows.height, 997), rows.height - 1):
+            first = dates[place] - timedelta(days)
+            wanted = bisect_left(dates, dates[place]) - bisect_left(dates, first) if first >= dates[0] else None
+            assert found[place] == wanted
 
 
 def test_digital_marketing_is_read_but_for_gender(datasets: Path, tmp_path: Path) -> None:
