@@ -236,7 +236,7 @@ def _check_global_key(lake: Lake, table: Table, found: _Found) -> None:
 
 def _wrong_types(lake: Lake, table: str) -> Iterator[Violation]:
     """Columns of the stored table that are missing or of another type than the contract's."""
-    stored = lake.stored_schema(table)
+    stored = lake.log(table).schema
     rows = lake.tables[table].rows
     for name, dtype in lake.schema(table).items():
         if name not in stored:

@@ -1,4 +1,4 @@
-"""A Delta table that one writer changes: each of its commits must be the very next version, else it stops."""
+"""Delta tables: what the log of a version says, and the one writer whose every commit must be the very next version."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +17,6 @@ CONFIGURATION = {"delta.enableExpiredLogCleanup": "false"}
 
 AT_ONCE = CommitProperties(max_commit_retries=0)
 """A commit is tried as the next version and as no other: it never steps over a stranger's."""
-
 
 WHOLE = -1
 """Stands for the bucket of a table that is not partitioned."""
@@ -79,7 +78,7 @@ class TableWriter:
         if self._delta is None:
             return set()
         delta = self._delta if version in (None, self.version) else self._open(version)
-        return files_of(delta) if delta else set()
+        return TableLog.of(delta).paths() if delta else set()
 
     def abandon(self) -> None:
         """What the table holds was never published: the next rows take its place."""
@@ -182,14 +181,10 @@ class TableWriter:
             return None
 
 
-def files_of(delta: DeltaTable) -> set[str]:
-    """The data files of a table's version, relative to the table."""
-    return set(pl.DataFrame(delta.get_add_actions(flatten=True))["path"])
-
-
 def listed_files(place: Location, table: str, versions: Collection[int]) -> set[str]:
     """The data files of these versions of a table, relative to it."""
     found: set[str] = set()
     for version in versions:
-        found |= files_of(DeltaTable(place.uri(table), version=version, storage_options=place.delta_options))
+        delta = DeltaTable(place.uri(table), version=version, storage_options=place.delta_options)
+        found |= TableLog.of(delta).paths()
     return found

@@ -106,9 +106,20 @@ class Lake:
         info = self._info(table)
         return schema_of(table, info.columns, info.attributes)
 
-    def stored_schema(self, table: str) -> dict[str, pl.DataType]:
-        """The columns and types that the Delta table really has, without `bucket`."""
-        return dict(self.log(table).schema)
+    def log(self, table: str) -> TableLog:
+        """What the log of the table's version says; read once."""
+        version = self._info(table).delta_version
+        if (table, version) not in self.logs:
+            try:
+                uri = self.place.uri(self.manifest.folder, table)
+                delta = DeltaTable(uri, version=version, storage_options=self.place.delta_options)
+            except (DeltaError, OSError) as error:
+                raise LakeError(
+                    f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: "
+                    f"{self.place.said(error)}"
+                ) from error
+            self.logs[table, version] = TableLog.of(delta)
+        return self.logs[table, version]
 
     def bucket(self, b: int, tables: Sequence[str] | None = None, *, once: bool = False) -> dict[str, pl.DataFrame]:
         """Bucket `b` of every table that the lake has (products and campaigns whole), without the column `bucket`.
@@ -216,21 +227,6 @@ class Lake:
 
     def _info(self, table: str) -> TableInfo:
         return self.tables[self._name(table)]
-
-    def log(self, table: str) -> TableLog:
-        """What the log of the table's version says; read once."""
-        version = self._info(table).delta_version
-        if (table, version) not in self.logs:
-            try:
-                uri = self.place.uri(self.manifest.folder, table)
-                delta = DeltaTable(uri, version=version, storage_options=self.place.delta_options)
-            except (DeltaError, OSError) as error:
-                raise LakeError(
-                    f"{self.path}: version {version} of the table {table}, which lake.json names, cannot be read: "
-                    f"{self.place.said(error)}"
-                ) from error
-            self.logs[table, version] = TableLog.of(delta)
-        return self.logs[table, version]
 
     def _scan(self, table: str, paths: Sequence[str]) -> pl.LazyFrame:
         schema = self.schema(table)
