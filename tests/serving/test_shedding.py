@@ -25,18 +25,20 @@ from serving.turns import CALM, Overloaded, Turns
 from tests.ports import free_port
 from tests.serving.certificates import certificate
 
-IDLE = 1
-"""Seconds that an unused connection is kept."""
+KEPT = 75
+"""Seconds that an unused connection is kept: a caller may be stopped for a while between two of its questions."""
+IDLE = 3
+"""The same where a connection is to be closed for it."""
 QUICK = 0.02
 """Seconds of an answer of /quick."""
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
     """An application that answers two POST at a time: to / after a moment, to /held once /release is asked for; and one
     at a time to /quick.
 
-    GET /held tells how many are held.
+    GET /held tells how many are held. The parameter says for how long an unused connection is kept.
     """
     two, gate = Turns("two", threads=2, most=2), threading.Event()
     work = {
@@ -66,7 +68,7 @@ def url() -> Iterator[str]:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"%d." % two.waiting})
 
-    with running(app, http=TwoAtATime, timeout_keep_alive=IDLE) as port:
+    with running(app, http=TwoAtATime, timeout_keep_alive=getattr(request, "param", KEPT)) as port:
         yield f"http://127.0.0.1:{port}"
 
 
@@ -138,6 +140,7 @@ def test_at_five_times_the_capacity_nobody_is_cut_off_and_afterwards_everybody_i
     assert [httpx.post(f"{url}/quick", json={}).status_code for _ in range(20)] == [200] * 20
 
 
+@pytest.mark.parametrize("url", [IDLE], indirect=True)
 def test_a_connection_that_was_used_for_nothing_but_refusals_is_kept_until_it_is_idle(url: str) -> None:
     port = int(url.rsplit(":", 1)[1])
     with ThreadPoolExecutor(2) as pool, socket.create_connection(("127.0.0.1", port)) as caller:
@@ -146,7 +149,7 @@ def test_a_connection_that_was_used_for_nothing_but_refusals_is_kept_until_it_is
             time.sleep(0.05)
         for _ in range(6):  # for longer than an idle connection is kept
             assert asked_whole(caller)[0].status == 503
-            time.sleep(IDLE / 3)
+            time.sleep(IDLE / 4)
         caller.settimeout(10 * IDLE)
         assert caller.recv(1) == b"", "closed by the server, because it was idle"
         httpx.get(f"{url}/release")
