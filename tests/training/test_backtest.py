@@ -77,7 +77,9 @@ def stopped(small_bank: SmallBank, tmp_path_factory: pytest.TempPathFactory) -> 
     words = ["backtest", "demo", "--lake", str(small_bank.lake), "--out", str(out), "--origins", "2", "--json"]
     for key in (*QUICK, BASELINES):
         words += ["--set", key]
-    said = CliRunner().invoke(application(words), words, catch_exceptions=False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("recsys.progress.EVERY", 0.0)
+        said = CliRunner().invoke(application(words), words, catch_exceptions=False)
     return Stopped(first, json.loads(said.stdout), said.stderr)
 
 
