@@ -3,16 +3,14 @@
 `--only milp lp million million3` picks parts; `--instances`, `--lp-customers` and `--customers` make them smaller.
 """
 
-import json
 import time
 from argparse import Namespace
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.measure import arguments, peak_mib, write
+from benchmarks.measure import arguments, last_results, peak_mib, write
 from recsys.campaigns.allocation import Problem, Solution, solve
 from recsys.campaigns.allocation.solve import plan_use
 from recsys.errors import DataError
@@ -44,8 +42,7 @@ def main() -> None:
     parser.add_argument("--customers", type=int, default=1_000_000, help="of the parts million and million3")
     parser.add_argument("--threads", type=int, default=2, help="of the solver")
     options = parser.parse_args()
-    path = Path(__file__).with_suffix(".json")
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results = last_results("allocation")
     for part in options.only:
         text, found = PARTS[part](options)
         print(text, flush=True)

@@ -1,10 +1,8 @@
 """Who will leave, or say yes, on three public tables: the churn models beside boosting, and a million scored."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +17,7 @@ from benchmarks.churn_origins import CALLS, origins
 from benchmarks.churn_page import METRICS, page
 from benchmarks.churn_peers import Peer, catboost, of_the_file, on, plain_lightgbm, stumps
 from benchmarks.churn_table import Table, answers, fitted, judge
-from benchmarks.measure import arguments, gflops, imported, write
+from benchmarks.measure import arguments, gflops, imported, last_results, write
 from recsys.calibration import expected_calibration_error
 from recsys.churn.decision import choose_threshold
 from recsys.churn.models_config import BoostingConfig, ChurnModelsConfig
@@ -45,8 +43,7 @@ def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS), help="run these, keep the others")
     options = parser.parse_args()
-    path = Path(__file__).with_suffix(".json")
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results = last_results("churn")
     for name in options.only:
         began = time.perf_counter()
         results[name] = PARTS[name](options) | {"seconds": time.perf_counter() - began, "gflops": gflops()}

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.content_knn import ContentKNN, tuned, word_counts
-from benchmarks.measure import arguments, imported, write
+from benchmarks.measure import arguments, imported, last_results, write
 from recsys.bootstrap import bootstrap, paired_bootstrap
 from recsys.bundle import Bundle, Recommender
 from recsys.bundle.recommender import product_graph
@@ -65,22 +65,22 @@ class Question:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", choices=SETS, help="run one of the sets alone")
+    parser.add_argument("--only", choices=SETS, help="run one of the sets, keep the other")
     judged = "judge on the validation products and customers, for tuning; writes nothing"
     parser.add_argument("--validate", action="store_true", help=judged)
     parser.add_argument(
         "--tenths", type=int, default=len(TENTHS), help="how many tenths of the products to hold out in turn (5)"
     )
     options = parser.parse_args()
-    results, sections = {}, []
+    results = last_results("cold_start")
     for catalog, (title, folder, name, changes) in SETS.items():
         if options.only in (None, catalog):
             lake = imported(catalog, options.datasets, folder, options.work)
             config = load_config(name, [*changes, *options.set])
             results[catalog] = measured(lake, config, options.work, options.tenths, options.validate)
-            sections.append(f"## {title}\n\n{_text(results[catalog])}")
-            print(sections[-1])
+            print(f"## {title}\n\n{_text(results[catalog])}")
     if not options.validate:
+        sections = [f"## {SETS[catalog][0]}\n\n{_text(results[catalog])}" for catalog in SETS if catalog in results]
         write("cold_start", "Cold products and cold customers", _INTRODUCTION + "\n\n".join(sections), results)
 
 

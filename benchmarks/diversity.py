@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.measure import arguments, fit_and_test, imported, write
+from benchmarks.measure import arguments, fit_and_test, imported, last_results, write
 from recsys.progress import progress_bar
 from training.evaluate import DIVERSE, MODEL, outcome_on_test, report
 
@@ -17,9 +17,9 @@ LISTS = ("diversity", "novelty", "popularity", "gini")
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", choices=SETS, nargs="+", default=list(SETS), help="run these sets alone")
+    parser.add_argument("--only", choices=SETS, nargs="+", default=list(SETS), help="run these, keep the others")
     options = parser.parse_args()
-    results, sections = {}, []
+    results = last_results("diversity")
     for catalog in options.only:
         title, folder, name = SETS[catalog]
         lake = imported(catalog, options.datasets, folder, options.work)
@@ -32,13 +32,7 @@ def main() -> None:
             rows[f"{strength:g}"] = _row(found, DIVERSE)
         rows["popularity"] = _row(before, "popularity")
         results[catalog] = {"customers": before["customers"], "rows": rows}
-        heads = list(rows["0"])
-        lines = [
-            f"| serving.diversity | {' | '.join(heads)} |",
-            "|---" * (len(heads) + 1) + "|",
-            *(f"| {key} | " + " | ".join(_cell(row[head]) for head in heads) + " |" for key, row in rows.items()),
-        ]
-        sections.append(f"## {title}\n\n{before['customers']:,} customers.\n\n" + "\n".join(lines))
+    sections = [_section(SETS[catalog][0], results[catalog]) for catalog in SETS if catalog in results]
     text = (
         "`serving.diversity` re-ranks each customer's best products, five times as many as a list holds, by maximal "
         "marginal relevance; 0 leaves the order as it is. What the lists are like is said as in "
@@ -47,6 +41,17 @@ def main() -> None:
         "bootstrap intervals over customers.\n\n" + "\n\n".join(sections)
     )
     write("diversity", "Variety before and after", text, results)
+
+
+def _section(title: str, result: dict[str, Any]) -> str:
+    rows = result["rows"]
+    heads = list(rows["0"])
+    lines = [
+        f"| serving.diversity | {' | '.join(heads)} |",
+        "|---" * (len(heads) + 1) + "|",
+        *(f"| {key} | " + " | ".join(_cell(row[head]) for head in heads) + " |" for key, row in rows.items()),
+    ]
+    return f"## {title}\n\n{result['customers']:,} customers.\n\n" + "\n".join(lines)
 
 
 def _row(found: dict[str, Any], model: str) -> dict[str, Any]:

@@ -171,6 +171,12 @@ def write(name: str, title: str, text: str, results: Mapping[str, Any]) -> None:
     print(page)
 
 
+def last_results(name: str) -> dict[str, Any]:
+    """What stands beside the benchmark from earlier runs; nothing where there was none."""
+    path = ROOT / "benchmarks" / f"{name}.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
 def _cell(interval: Mapping[str, float], sign: str) -> str:
     value, low, high = (f"{interval[key]:{sign}.4f}" for key in ("value", "low", "high"))
     return f"{value} [{low}, {high}]"

@@ -3,8 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
-from benchmarks.measure import arguments, code_digest, digest, imported, synthetic_bank, write
+from benchmarks.measure import arguments, code_digest, digest, imported, last_results, synthetic_bank, write
 from recsys.lake.store import Lake
 from recsys.progress import progress_bar
 from training.config import load_config
@@ -23,6 +24,7 @@ TABLES = {
 }
 """Configuration → title, catalog, folder of the source, and what makes its validation large enough to tell, or its fits
 short enough."""
+NEWCOMERS = "evaluation.newcomers=false"
 START = "model.spectral_start=true"
 OPTIONS = ("model.share_products=false", "model.item_bias=false", "model.layers=0", "model.layers=2")
 SETTINGS = (
@@ -35,8 +37,8 @@ SETTINGS = (
 )
 TRIED = {
     "zimnat": (*OPTIONS, *SETTINGS),
-    "berka": (*OPTIONS, *SETTINGS),
-    "demo": (*OPTIONS, START),
+    "berka": (*OPTIONS, *SETTINGS, NEWCOMERS),
+    "demo": (*OPTIONS, START, NEWCOMERS),
     "beauty": (*OPTIONS, START, "model.tag_start=true"),
 }
 LONG = ("demo", "beauty")
@@ -45,12 +47,12 @@ LONG = ("demo", "beauty")
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES), help="run these tables alone")
+    parser.add_argument("--only", choices=TABLES, nargs="+", default=list(TABLES), help="run these, keep the others")
     parser.add_argument("--seeds", type=int, default=2, help="seeds of the fit (2)")
     options = parser.parse_args()
-    results, sections = {}, []
+    results = last_results("recommender")
     for name in options.only:
-        title, catalog, folder, large = TABLES[name]
+        _, catalog, folder, large = TABLES[name]
         lake = (
             imported(catalog, options.datasets, folder, options.work)
             if catalog
@@ -66,12 +68,7 @@ def main() -> None:
             runs = [validation(name, lake, options.work, [*sets, f"seed={seed}"]) for seed in range(seeds)]
             found[variant or "as shipped"] = runs
         results[name] = {"metric": metric, "variants": found}
-        shipped = mean([run["value"] for run in found["as shipped"]])
-        rows = "\n".join(row(variant, runs, shipped) for variant, runs in found.items())
-        sections.append(
-            f"## {title}\n\n{found['as shipped'][0]['customers']:,} validation rows.\n\n"
-            f"| {name}.yaml | {metric} | against shipped | each seed |\n|---|---|---|---|\n{rows}"
-        )
+    sections = [section(name, results[name]) for name in TABLES if name in results]
     text = (
         "Each row is a shipped configuration with one key changed, fitted on the training examples; the figure is the "
         "best epoch's on validation, the mean of the seeds (options of the synthetic bank and of Beauty have one; "
@@ -84,6 +81,17 @@ def main() -> None:
         "residual block over product attributes.\n\n" + "\n\n".join(sections)
     )
     write("recommender", "Options of the recommender, on validation", text, results)
+
+
+def section(name: str, result: dict[str, Any]) -> str:
+    """The table of one configuration."""
+    found = result["variants"]
+    shipped = mean([run["value"] for run in found["as shipped"]])
+    rows = "\n".join(row(variant, runs, shipped) for variant, runs in found.items())
+    return (
+        f"## {TABLES[name][0]}\n\n{found['as shipped'][0]['customers']:,} validation rows.\n\n"
+        f"| {name}.yaml | {result['metric']} | against shipped | each seed |\n|---|---|---|---|\n{rows}"
+    )
 
 
 def row(variant: str, runs: list[dict[str, float]], shipped: float) -> str:

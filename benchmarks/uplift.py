@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import t as student
 
-from benchmarks.measure import arguments, code_digest, digest, imported, synthetic_bank, trained, write
+from benchmarks.measure import arguments, code_digest, digest, imported, last_results, synthetic_bank, trained, write
 from recsys.bundle import Uplift
 from recsys.campaigns.allocation.problem import Actions, Limits, Part, Problem
 from recsys.campaigns.allocation.solve import solve
@@ -58,8 +58,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20, help="bank: banks")
     parser.add_argument("--rows", type=int, default=None, help="hillstrom: of so many customers only (a short run)")
     options = parser.parse_args()
-    path = Path(__file__).with_suffix(".json")
-    results: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    results = last_results("uplift")
     for name in options.only:
         results[name] = PARTS[name](options)
     write("uplift", "Uplift: learners on Hillstrom, and a plan's true value", _text(results), results)
