@@ -155,6 +155,7 @@ def _split(config: Config, lake: Lake) -> list[str]:
         return [f"protocol: {config.evaluation.protocol}{again}"]
     days = cuts(config.evaluation, lake.as_of)
     shown = ", ".join(day.isoformat() for day in days["train"])
+    shown += " and after newcomers' first day between them" if config.evaluation.newcomers else ""
     return [
         f"protocol: temporal, {config.evaluation.horizon_days} days after {shown} for training, "
         f"{days['validation'][0]} for validation, {days['test'][0]} for test{again}"

@@ -46,6 +46,9 @@ class EvaluationConfig(BaseModel):
     """temporal: how many earlier cuts training learns from."""
     stride_days: int = Field(default=30, ge=1)
     """temporal: days between two training cuts."""
+    newcomers: bool = True
+    """temporal: training learns from customers on their first day, too, when nothing is known of them yet. Who comes
+    without a history is then recommended what others began with."""
     group: str | None = None
     """Customer attribute for popularity within a group; the first attribute with the role group if not given."""
     baselines: tuple[Literal["popularity", "popularity_by_group", "item_knn", "als", "ease"], ...] = (
@@ -264,20 +267,25 @@ def _leave_last_out(tables: Mapping[str, pl.DataFrame], part: Learning) -> pl.Da
 def _temporal(
     tables: Mapping[str, pl.DataFrame], config: EvaluationConfig, part: Learning, until: date | None
 ) -> pl.DataFrame:
-    """Customers seen before the cut who acquire within the horizon a product that they do not hold at the cut."""
+    """Customers seen before the cut who acquire within the horizon a product that they do not hold at the cut.
+
+    With `newcomers` training has those, too, whose first day lies between its first cut and its last, from that day.
+    """
     found = cuts(config, until)
     asked = (*found["train"], *found["validation"]) if part == "refit" else found[part]
-    days = pl.DataFrame({"as_of": asked}, schema={"as_of": pl.Date})
     events = tables["interactions"].filter(pl.col("at").is_not_null())
-    first = events.group_by("customer_id").agg(pl.col("at").min().alias("first"))
+    began = events.group_by("customer_id").agg(pl.col("at").min().dt.date().alias("began"))
+    points = began.join(pl.DataFrame({"as_of": asked}, schema={"as_of": pl.Date}), how="cross")
+    points = points.filter(pl.col("began") < pl.col("as_of"))
+    if config.newcomers and part in ("train", "refit"):
+        between = began.filter(pl.col("began").is_between(min(asked), max(asked)))
+        points = pl.concat([points, between.with_columns(as_of=pl.col("began"))])
     cut = pl.col("as_of").cast(pl.Datetime("us"))
     end = cut + pl.duration(days=config.horizon_days)
     acquired = events.filter(pl.col("kind") == "acquired").select("customer_id", "product_id", "at")
     targets = (
-        acquired.join(days, how="cross")
+        acquired.join(points, on="customer_id")
         .filter((pl.col("at") >= cut) & (pl.col("at") < end))
-        .join(first, on="customer_id")
-        .filter(pl.col("first") < cut)
         .group_by("customer_id", "as_of")
         .agg(pl.col("product_id").unique().sort().alias("targets"))
         .sort("customer_id", "as_of")

@@ -6,7 +6,11 @@ import polars as pl
 import pytest
 
 from recsys.errors import DataError
-from recsys.features.examples import EvaluationConfig, Part, cuts, fitting_holdings, protocol_examples
+from recsys.features.definition import FeatureConfig, define
+from recsys.features.examples import EvaluationConfig, Learning, Part, cuts, fitting_holdings, protocol_examples
+from recsys.features.features import features
+from recsys.lake.store import Lake
+from tests.conftest import SmallBank
 
 IDS = [f"C{i:03d}" for i in range(300)]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
@@ -114,6 +118,53 @@ def test_temporal_targets_are_new_products_of_known_customers() -> None:
         "d": ["card"],
     }
     assert test["as_of"].unique().to_list() == [date(2024, 6, 1)]
+
+
+def test_training_learns_from_customers_on_their_first_day_too() -> None:
+    tables = dated(
+        ("early", "card", "acquired", date(2024, 3, 22)),  # a customer at the first cut
+        ("early", "loan", "acquired", date(2024, 3, 30)),
+        ("first", "card", "acquired", date(2024, 3, 23)),
+        ("between", "fund", "viewed", date(2024, 3, 28)),
+        ("between", "card", "acquired", date(2024, 3, 29)),
+        ("between", "loan", "acquired", date(2024, 4, 26)),  # the horizon's last day, from the first day on
+        ("between", "fund", "acquired", date(2024, 4, 27)),
+        ("last", "loan", "acquired", date(2024, 4, 2)),
+        ("late", "loan", "acquired", date(2024, 4, 3)),
+        ("looks", "loan", "viewed", date(2024, 3, 25)),
+    )
+
+    def asked(part: Learning, newcomers: bool) -> set[tuple[str, date, tuple[str, ...]]]:
+        config = TEMPORAL.model_copy(update={"newcomers": newcomers})
+        found = protocol_examples(tables, config, part, UNTIL).select("customer_id", "as_of", "targets").iter_rows()
+        return {(customer, day, tuple(targets)) for customer, day, targets in found}
+
+    assert asked("train", True) - asked("train", False) == {
+        ("first", date(2024, 3, 23), ("card",)),
+        ("between", date(2024, 3, 28), ("card", "loan")),
+        ("last", date(2024, 4, 2), ("loan",)),
+    }
+    assert asked("train", False) <= asked("train", True)
+    assert ("late", date(2024, 4, 3), ("loan",)) in asked("refit", True) - asked("refit", False)
+    for part in ("validation", "test"):
+        assert asked(part, True) == asked(part, False)
+
+
+def test_of_a_newcomer_nothing_is_seen(small_bank: SmallBank) -> None:
+    lake = Lake.open(small_bank.lake)
+    definition = define(lake, FeatureConfig())
+    config = EvaluationConfig(horizon_days=92)
+    tables = lake.bucket(0)
+    known, both = (
+        protocol_examples(tables, config.model_copy(update={"newcomers": new}), "train", lake.as_of)
+        for new in (False, True)
+    )
+    new = both.join(known, on=["customer_id", "as_of"], how="anti")
+    assert new.height and known.height + new.height == both.height
+    rows = features(tables, new, definition)
+    for name in ("holdings", "history"):
+        assert rows[name].list.len().sum() == 0
+    assert (features(tables, known, definition)["history"].list.len() > 0).all()
 
 
 def test_what_happens_after_the_validation_horizon_changes_no_training_example() -> None:
