@@ -1,7 +1,8 @@
 """Cold start: products that training never saw, ranked by their attributes, and customers with few events."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import polars as pl
 
 from benchmarks.content_knn import ContentKNN, tuned, word_counts
-from benchmarks.measure import arguments, imported, last_results, write
+from benchmarks.measure import arguments, imported, last_results, synthetic_bank, write
 from recsys.bootstrap import bootstrap, paired_bootstrap
 from recsys.bundle import Bundle, Recommender
 from recsys.bundle.recommender import product_graph
+from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import FIRST
-from recsys.features.examples import fitting_holdings, protocol_examples
+from recsys.features.examples import cuts, fitting_holdings, protocol_examples, scoring_examples
 from recsys.features.features import features
 from recsys.lake.buckets import stable_hashes
 from recsys.lake.store import Lake, LakeWriter
@@ -23,6 +25,7 @@ from recsys.progress import progress_bar
 from training.config import Config, load_config
 from training.fit import train
 
+BANK = "synthetic"
 SETS = {
     "online_retail_ii": ("Online Retail II, described by words and a price", "online_retail_ii", "retail", ()),
     "s3rec_beauty": (
@@ -37,9 +40,15 @@ SETS = {
             "training.epochs=5",
         ),
     ),
+    BANK: (
+        "Synthetic bank, 20,000 customers",
+        "",
+        "demo",
+        ("evaluation.refit=true", "adoption=null", "churn=null", "embedding=null", "segments=null"),
+    ),
 }
 """Title, folder, configuration, and what was changed in it: settings by the tenth for tuning; refitted on validation,
-since content-kNN, which has nothing to fit, reads the latest events, too."""
+since content-kNN, which has nothing to fit, reads the latest events, too. The bank has customers who are cold alone."""
 SHARE = 10
 """One product in so many is held out."""
 TENTHS = (0, 2, 3, 4, 5)
@@ -50,6 +59,8 @@ SEEN = 100
 """Latest events that content-kNN reads."""
 CUSTOMERS = 5000
 """Most customers of the second table."""
+KNOWN = ("customers", "products", "campaigns")
+"""Tables that are seen of a customer without any event."""
 CUTS = ("no event", "1 event", "2 to 5 events", "all events")
 Scores = dict[str, np.ndarray]
 
@@ -65,7 +76,7 @@ class Question:
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", choices=SETS, help="run one of the sets, keep the other")
+    parser.add_argument("--only", choices=SETS, nargs="*", default=list(SETS), help="run these, keep the others")
     judged = "judge on the validation products and customers, for tuning; writes nothing"
     parser.add_argument("--validate", action="store_true", help=judged)
     parser.add_argument(
@@ -74,14 +85,24 @@ def main() -> None:
     options = parser.parse_args()
     results = last_results("cold_start")
     for catalog, (title, folder, name, changes) in SETS.items():
-        if options.only in (None, catalog):
-            lake = imported(catalog, options.datasets, folder, options.work)
+        if catalog in options.only:
             config = load_config(name, [*changes, *options.set])
-            results[catalog] = measured(lake, config, options.work, options.tenths, options.validate)
+            if catalog == BANK:
+                results[catalog] = _bank(synthetic_bank(20_000, 0, options.work), config, options.work)
+            else:
+                lake = imported(catalog, options.datasets, folder, options.work)
+                results[catalog] = measured(lake, config, options.work, options.tenths, options.validate)
             print(f"## {title}\n\n{_text(results[catalog])}")
     if not options.validate:
         sections = [f"## {SETS[catalog][0]}\n\n{_text(results[catalog])}" for catalog in SETS if catalog in results]
         write("cold_start", "Cold products and cold customers", _INTRODUCTION + "\n\n".join(sections), results)
+
+
+def _bank(lake: Lake, config: Config, work: Path) -> dict[str, Any]:
+    """Cold customers of a bank, none of whose products is new."""
+    with progress_bar("Training on the synthetic bank") as progress:
+        bundle = Bundle.load(train(config, lake, work / "bundles", progress))
+    return {"few": _few(lake, config, Recommender(bundle, config.threads))}
 
 
 def measured(lake: Lake, config: Config, work: Path, tenths: int, validate: bool = False) -> dict[str, Any]:
@@ -150,25 +171,37 @@ def _run(
 
 
 def _few(
-    lake: Lake, config: Config, recommender: Recommender, knn: ContentKNN, index: dict[str, int]
+    lake: Lake,
+    config: Config,
+    recommender: Recommender,
+    knn: ContentKNN | None = None,
+    index: Mapping[str, int] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The usual test, histories cut to their last events; what is held is never ranked, however little is seen."""
     catalogue = pl.Series(recommender.products)
-    place = np.array([index[product] for product in catalogue])
     none = catalogue.clear()
     popularity = _popularity(lake, config, catalogue)
     whole = _question(lake, config, recommender, "test", none, catalogue)
     allowed = ~_targets(whole, catalogue, "holdings")
     results = {}
-    for cut, name in enumerate(CUTS):
-        asked = whole if cut == len(CUTS) - 1 else _question(lake, config, recommender, "test", none, catalogue, cut)
+
+    def judge(asked: Question, allowed: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
         scores = {
             "two_tower": recommender.scores(recommender.vectors_from_rows(asked.rows)),
             "popularity": np.tile(popularity, (asked.rows.height, 1)),
-            "content_knn": knn.scores(_histories(asked, index), place),
         }
-        metrics = _metrics(scores, allowed, _targets(whole, catalogue))
-        results[name] = _judged(metrics, whole.rows["customer_id"].to_numpy(), config)
+        if knn and index:
+            place = np.array([index[product] for product in catalogue])
+            scores["content_knn"] = knn.scores(_histories(asked, index), place)
+        return _judged(_metrics(scores, allowed, targets), asked.rows["customer_id"].to_numpy(), config)
+
+    if config.evaluation.protocol == "temporal":
+        asked = _newcomers(lake, config, recommender.definition, catalogue)
+        targets = _targets(asked, catalogue)
+        results[f"newcomers ({asked.rows.height:,})"] = judge(asked, np.ones_like(targets), targets)
+    for cut, name in enumerate(CUTS):
+        asked = whole if cut == len(CUTS) - 1 else _question(lake, config, recommender, "test", none, catalogue, cut)
+        results[name] = judge(asked, allowed, _targets(whole, catalogue))
     return results
 
 
@@ -201,7 +234,8 @@ def _question(
 ) -> Question:
     """The examples of a part whose next products are `wanted`, at most `CUSTOMERS` where everything is wanted.
 
-    What is `hidden` is in no history. `cut` 0, 1 or 2 leaves no event, the last one, the last 2 to 5 (drawn).
+    What is `hidden` is in no history. `cut` 0, 1 or 2 leaves no event, the last one, the last 2 to 5 (drawn); 0 nothing
+    but attributes.
     """
     found = []
     definition = recommender.definition
@@ -212,7 +246,9 @@ def _question(
         known = pl.col("targets").list.eval(pl.element().filter(pl.element().is_in(wanted.implode())))
         examples = examples.with_columns(known).filter(pl.col("targets").list.len() > 0)
         shown = {name: _shown(table, hidden) for name, table in tables.items()}
-        if cut is not None:
+        if cut == 0:
+            shown = {name: table if name in KNOWN else table.clear() for name, table in shown.items()}
+        elif cut is not None:
             shown["interactions"] = _last(shown["interactions"], examples, cut)
         rows = features(shown, examples, definition)
         latest = features(shown, examples, long)["history"]
@@ -220,6 +256,27 @@ def _question(
     rows = pl.concat(found).sort("customer_id")
     if hidden.is_empty() and rows.height > CUSTOMERS:
         rows = rows[np.sort(np.random.default_rng(0).permutation(rows.height)[:CUSTOMERS])]
+    return Question(rows.drop("latest", "targets"), rows["latest"], rows["targets"])
+
+
+def _newcomers(lake: Lake, config: Config, definition: FeatureDefinition, wanted: pl.Series) -> Question:
+    """Customers whose first day lies within the test's horizon, seen from that day: what they acquire until its end."""
+    (cut,) = cuts(config.evaluation, lake.as_of)["test"]
+    end = cut + timedelta(days=config.evaluation.horizon_days)
+    found = []
+    for bucket in range(lake.buckets):
+        tables = lake.bucket(bucket)
+        events = tables["interactions"].with_columns(pl.col("at").dt.date().alias("day"))
+        began = events.group_by("customer_id").agg(pl.col("day").min().alias("as_of"))
+        began = began.filter(pl.col("as_of").is_between(cut, end, closed="left"))
+        taken = events.filter((pl.col("kind") == "acquired") & (pl.col("day") < end))
+        taken = taken.filter(pl.col("product_id").is_in(wanted.implode())).group_by("customer_id")
+        asked = began.join(taken.agg(pl.col("product_id").unique().sort().alias("targets")), on="customer_id")
+        asked = asked.sort("customer_id")
+        examples = scoring_examples(asked["customer_id"], None).with_columns(asked["as_of"])
+        rows = features(tables, examples, definition)
+        found.append(rows.with_columns(rows["history"].alias("latest"), asked["targets"]))
+    rows = pl.concat(found).sort("customer_id")
     return Question(rows.drop("latest", "targets"), rows["latest"], rows["targets"])
 
 
@@ -276,7 +333,7 @@ def _tuned(counts: Any, index: dict[str, int], asked: Question, wanted: pl.Serie
     return tuned(counts, _histories(asked, index), place, targets, allowed)
 
 
-def _histories(asked: Question, index: dict[str, int]) -> list[np.ndarray]:
+def _histories(asked: Question, index: Mapping[str, int]) -> list[np.ndarray]:
     return [np.array([index[product] for product in row], dtype=np.int64) for row in asked.latest.to_list()]
 
 
@@ -329,7 +386,9 @@ ranks it by how popular the products with its tags and words are on average.
 
 **Cold customers.** The usual test of the first of these bundles, all known products ranked, with the histories cut to
 their last events; content-kNN as tuned above. Products that the customer holds are not ranked, whether a model is shown
-them or not.
+them or not. The synthetic bank has customers who are cold alone: without any event only their attributes are seen, with
+few interactions all other tables are as they are; content-kNN, which is tuned on unseen products, is left out.
+Newcomers are those who came within the test's horizon, seen from their first day: nobody's history had to be cut.
 
 The recommender is refitted on training and validation (`evaluation.refit`): content-kNN, which has nothing to fit, has
 the events of validation before it, too.
@@ -340,6 +399,8 @@ All intervals are 95 % bootstrap intervals over customers; the differences are p
 
 
 def _text(result: dict[str, Any]) -> str:
+    if "cold" not in result:
+        return _few_text(result)
     settings = "; ".join(", ".join(f"{n} {v:g}" for n, v in each.items()) for each in result["content_knn"])
     each = ", ".join(f"{run['two_tower']:.4f} / {run['content_knn']:.4f}" for run in result["each"])
     text = (
@@ -347,10 +408,12 @@ def _text(result: dict[str, Any]) -> str:
         f"{_table(METRICS, [result['cold'][metric] for metric in METRICS])}\n\n"
         f"recall@10 of two_tower / content_knn for each tenth: {each}. Content-kNN as tuned for each: {settings}."
     )
-    if result["few"]:
-        text += "\n\nNDCG@10 of all known products, by how much of the history is seen:\n\n"
-        text += _table(tuple(result["few"]), [cell["ndcg@10"] for cell in result["few"].values()])
-    return text
+    return f"{text}\n\n{_few_text(result)}" if result["few"] else text
+
+
+def _few_text(result: dict[str, Any]) -> str:
+    text = "NDCG@10 of all known products, by how much of the history is seen:\n\n"
+    return text + _table(tuple(result["few"]), [cell["ndcg@10"] for cell in result["few"].values()])
 
 
 def _table(heads: Sequence[str], columns: Sequence[dict[str, dict[str, float]]]) -> str:

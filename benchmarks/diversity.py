@@ -17,7 +17,7 @@ LISTS = ("diversity", "novelty", "popularity", "gini")
 
 def main() -> None:
     parser = arguments(__doc__ or "")
-    parser.add_argument("--only", choices=SETS, nargs="+", default=list(SETS), help="run these, keep the others")
+    parser.add_argument("--only", choices=SETS, nargs="*", default=list(SETS), help="run these, keep the others")
     options = parser.parse_args()
     results = last_results("diversity")
     for catalog in options.only:

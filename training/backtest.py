@@ -23,7 +23,7 @@ from training.fit import train
 def origins(config: Config, lake: Lake, count: int, stride_days: int | None) -> list[Config]:
     """The configuration at each origin, the earliest first; the last one is the configuration's own.
 
-    Adoption, embedding and segments are left out: the recommender is what is judged, and needs a shorter past.
+    All other parts are left out: the recommender is what is judged, and needs a shorter past.
     Without a stride the test windows touch and do not overlap: the stride is the horizon.
     Raises ConfigError for a protocol that does not split by time.
     """
@@ -39,7 +39,7 @@ def origins(config: Config, lake: Lake, count: int, stride_days: int | None) -> 
     moved = []
     for back in reversed(range(count)):
         evaluation = config.evaluation.model_copy(update={"until": until - stride * back})
-        others = dict.fromkeys(("adoption", "embedding", "segments", "tuning"))
+        others = dict.fromkeys(("adoption", "churn", "embedding", "segments", "uplift", "tuning"))
         moved.append(config.model_copy(update={"evaluation": evaluation, **others}))
     return moved
 

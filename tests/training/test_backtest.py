@@ -109,6 +109,14 @@ def test_what_cannot_be_moved_in_time_is_refused(small_bank: SmallBank) -> None:
         origins(load_config("demo", ["evaluation.until=2030-01-01"]), lake, 2, None)
 
 
+def test_nothing_but_the_recommender_is_made_at_an_origin(small_bank: SmallBank) -> None:
+    config = load_config("demo")
+    parts = ("adoption", "churn", "embedding", "segments")
+    assert all(getattr(config, part) is not None for part in parts)
+    for one in origins(config, Lake.open(small_bank.lake), 2, None):
+        assert one.recommender and not any(getattr(one, part) for part in (*parts, "uplift"))
+
+
 def test_a_cut_before_the_data_begins_is_refused_before_anything_is_trained(
     small_bank: SmallBank, tmp_path: Path
 ) -> None:
