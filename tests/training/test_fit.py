@@ -23,7 +23,7 @@ from recsys.lake.store import Lake, LakeWriter
 from tests.conftest import ROOT, SmallBank
 from tests.training.reconfigured import reconfigured
 from training.config import load_config
-from training.evaluate import evaluate, outcome_on_test
+from training.evaluate import evaluate, fit_baselines, membership, outcome_on_test
 from training.fit import train
 from training.preflight import preflight
 from training.rows import copies
@@ -161,6 +161,16 @@ def test_no_result_of_a_single_customer_is_in_the_bundle(small_bank: SmallBank) 
         if path.is_file():
             content = path.read_bytes()
             assert not any(name.encode() in content for name in ids[:100]), path
+
+
+def test_newcomers_are_learned_from_and_do_not_weaken_popularity(small_bank: SmallBank) -> None:
+    lake, encoder = Lake.open(small_bank.lake), Bundle.load(small_bank.bundle).encoder
+    counted = []
+    for newcomers in ("true", "false"):
+        config = load_config("demo", [f"evaluation.newcomers={newcomers}"])
+        fitted, _, _, _ = fit_baselines(encoder, lake, config, ("popularity",), silent)
+        counted.append(fitted["popularity"].scores(membership(pl.Series([[]], dtype=pl.List(pl.String)), encoder)))
+    assert (counted[0] == counted[1]).all() and counted[0].max() > 0
 
 
 def test_a_baseline_above_its_memory_is_reported_as_refused(small_bank: SmallBank, tmp_path: Path) -> None:
