@@ -198,7 +198,8 @@ def _few(
     if config.evaluation.protocol == "temporal":
         asked = _newcomers(lake, config, recommender.definition, catalogue)
         targets = _targets(asked, catalogue)
-        results[f"newcomers ({asked.rows.height:,})"] = judge(asked, np.ones_like(targets), targets)
+        if len(targets):
+            results[f"newcomers ({len(targets):,})"] = judge(asked, np.ones_like(targets), targets)
     for cut, name in enumerate(CUTS):
         asked = whole if cut == len(CUTS) - 1 else _question(lake, config, recommender, "test", none, catalogue, cut)
         results[name] = judge(asked, allowed, _targets(whole, catalogue))
@@ -388,7 +389,8 @@ ranks it by how popular the products with its tags and words are on average.
 their last events; content-kNN as tuned above. Products that the customer holds are not ranked, whether a model is shown
 them or not. The synthetic bank has customers who are cold alone: without any event only their attributes are seen, with
 few interactions all other tables are as they are; content-kNN, which is tuned on unseen products, is left out.
-Newcomers are those who came within the test's horizon, seen from their first day: nobody's history had to be cut.
+Newcomers are those who came within the test's horizon, seen from their first day: nobody's history had to be cut. The
+bank has none in its last quarter.
 
 The recommender is refitted on training and validation (`evaluation.refit`): content-kNN, which has nothing to fit, has
 the events of validation before it, too.
