@@ -22,7 +22,8 @@ def main() -> None:
         at = origins(config, lake, options.origins, None)
         results = backtest(at, lake, options.work / "bundles", progress)
     for one in results["origins"]:
-        del one["bundle"]
+        for name in ("bundle", "lists", "slices"):  # not told here
+            del one[name]
     text = (
         f"{options.customers:,} customers, seed {options.seed}; at each cut features, encoder, networks and baselines "
         f"are made anew from what was known then; {METRIC} on the {config.evaluation.horizon_days} days after it, "

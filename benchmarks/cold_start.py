@@ -1,26 +1,30 @@
 """Cold start: products that training never saw, ranked by their attributes, and customers with few events."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from benchmarks.cold_customers import by_history, by_history_text
+from benchmarks.cold_questions import (
+    METRICS,
+    Question,
+    histories,
+    judged,
+    metrics_of,
+    popularity_of,
+    question,
+    table,
+    targets_of,
+    without,
+)
 from benchmarks.content_knn import ContentKNN, tuned, word_counts
 from benchmarks.measure import arguments, imported, last_results, synthetic_bank, write
-from recsys.bootstrap import bootstrap, paired_bootstrap
 from recsys.bundle import Bundle, Recommender
 from recsys.bundle.recommender import product_graph
-from recsys.features.definition import FeatureDefinition
 from recsys.features.encoder import FIRST
-from recsys.features.examples import cuts, fitting_holdings, protocol_examples, scoring_examples
-from recsys.features.features import features
-from recsys.lake.buckets import stable_hashes
 from recsys.lake.store import Lake, LakeWriter
-from recsys.metrics import rank_metrics
 from recsys.progress import progress_bar
 from training.config import Config, load_config
 from training.fit import train
@@ -54,38 +58,20 @@ SHARE = 10
 TENTHS = (0, 2, 3, 4, 5)
 """Which tenths of the products, in a drawn order, are held out for the test, one after the other."""
 TUNING_TENTH = 1
-METRICS = ("recall@10", "ndcg@10")
-SEEN = 100
-"""Latest events that content-kNN reads."""
-CUSTOMERS = 5000
-"""Most customers of the second table."""
-KNOWN = ("customers", "products", "campaigns")
-"""Tables that are seen of a customer without any event."""
-CUTS = ("no event", "1 event", "2 to 5 events", "all events")
-Scores = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Question:
-    """Who is asked about, in view of which events: feature rows, the latest products, and what was bought next."""
-
-    rows: pl.DataFrame
-    latest: pl.Series
-    targets: pl.Series
 
 
 def main() -> None:
     parser = arguments(__doc__ or "")
     parser.add_argument("--only", choices=SETS, nargs="*", default=list(SETS), help="run these, keep the others")
-    judged = "judge on the validation products and customers, for tuning; writes nothing"
-    parser.add_argument("--validate", action="store_true", help=judged)
+    tuning = "judge on the validation products and their customers alone, for tuning; writes nothing"
+    parser.add_argument("--validate", action="store_true", help=tuning)
     parser.add_argument(
         "--tenths", type=int, default=len(TENTHS), help="how many tenths of the products to hold out in turn (5)"
     )
     options = parser.parse_args()
     results = last_results("cold_start")
     for catalog, (title, folder, name, changes) in SETS.items():
-        if catalog in options.only:
+        if catalog in options.only and not (catalog == BANK and options.validate):
             config = load_config(name, [*changes, *options.set])
             if catalog == BANK:
                 results[catalog] = _bank(synthetic_bank(20_000, 0, options.work), config, options.work)
@@ -102,7 +88,7 @@ def _bank(lake: Lake, config: Config, work: Path) -> dict[str, Any]:
     """Cold customers of a bank, none of whose products is new."""
     with progress_bar("Training on the synthetic bank") as progress:
         bundle = Bundle.load(train(config, lake, work / "bundles", progress))
-    return {"few": _few(lake, config, Recommender(bundle, config.threads))}
+    return {"few": by_history(lake, config, Recommender(bundle, config.threads))}
 
 
 def measured(lake: Lake, config: Config, work: Path, tenths: int, validate: bool = False) -> dict[str, Any]:
@@ -132,7 +118,7 @@ def measured(lake: Lake, config: Config, work: Path, tenths: int, validate: bool
         "customers": len(np.unique(customers)),
         "content_knn": [run["content_knn"] for run in runs],
         "each": [{name: float(m[METRICS[0]].mean()) for name, m in run["metrics"].items()} for run in runs],
-        "cold": _judged(found, customers, config),
+        "cold": judged(found, customers, config),
         "few": runs[0]["few"],
     }
 
@@ -152,58 +138,22 @@ def _run(
     recommender = Recommender(bundle, config.threads)
     counts = word_counts(products, bundle.definition.product_attributes)
     index = {product: i for i, product in enumerate(products["product_id"])}
-    learned = _question(lake, config, recommender, "validation", pl.concat([test, tuning]), tuning)
+    learned = question(lake, config, recommender, "validation", pl.concat([test, tuning]), tuning)
     knn = _tuned(counts, index, learned, tuning)
     cold = tuning if validate else test
-    asked = learned if validate else _question(lake, config, recommender, "test", test, test)
+    asked = learned if validate else question(lake, config, recommender, "test", test, test)
     place = np.array([index[p] for p in cold])
     scores = {
         "two_tower": _by_tower(recommender, asked, products[place]),
         "popularity": np.tile(_likely(warm, config, counts, index, place), (asked.rows.height, 1)),
-        "content_knn": knn.scores(_histories(asked, index), place),
+        "content_knn": knn.scores(histories(asked, index), place),
     }
     return {
         "customers": asked.rows["customer_id"].to_numpy(),
         "content_knn": _setting(knn),
-        "metrics": _metrics(scores, np.ones((asked.rows.height, len(cold)), bool), _targets(asked, cold)),
-        "few": _few(warm, config, recommender, knn, index) if few and not validate else {},
+        "metrics": metrics_of(scores, np.ones((asked.rows.height, len(cold)), bool), targets_of(asked, cold)),
+        "few": by_history(warm, config, recommender, knn, index) if few and not validate else {},
     }
-
-
-def _few(
-    lake: Lake,
-    config: Config,
-    recommender: Recommender,
-    knn: ContentKNN | None = None,
-    index: Mapping[str, int] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """The usual test, histories cut to their last events; what is held is never ranked, however little is seen."""
-    catalogue = pl.Series(recommender.products)
-    none = catalogue.clear()
-    popularity = _popularity(lake, config, catalogue)
-    whole = _question(lake, config, recommender, "test", none, catalogue)
-    allowed = ~_targets(whole, catalogue, "holdings")
-    results = {}
-
-    def judge(asked: Question, allowed: np.ndarray, targets: np.ndarray) -> dict[str, Any]:
-        scores = {
-            "two_tower": recommender.scores(recommender.vectors_from_rows(asked.rows)),
-            "popularity": np.tile(popularity, (asked.rows.height, 1)),
-        }
-        if knn and index:
-            place = np.array([index[product] for product in catalogue])
-            scores["content_knn"] = knn.scores(_histories(asked, index), place)
-        return _judged(_metrics(scores, allowed, targets), asked.rows["customer_id"].to_numpy(), config)
-
-    if config.evaluation.protocol == "temporal":
-        asked = _newcomers(lake, config, recommender.definition, catalogue)
-        targets = _targets(asked, catalogue)
-        if len(targets):
-            results[f"newcomers ({len(targets):,})"] = judge(asked, np.ones_like(targets), targets)
-    for cut, name in enumerate(CUTS):
-        asked = whole if cut == len(CUTS) - 1 else _question(lake, config, recommender, "test", none, catalogue, cut)
-        results[name] = judge(asked, allowed, _targets(whole, catalogue))
-    return results
 
 
 def _without(lake: Lake, hidden: pl.Series, out: Path) -> Lake:
@@ -215,86 +165,8 @@ def _without(lake: Lake, hidden: pl.Series, out: Path) -> Lake:
         out, buckets=lake.buckets, source=lake.source, until=lake.until, attributes=attributes, currency=lake.currency
     ) as writer:
         for table in lake.tables:
-            writer.append(table, _shown(lake.read(table), hidden))
+            writer.append(table, without(lake.read(table), hidden))
     return Lake.open(out)
-
-
-def _shown(frame: pl.DataFrame, hidden: pl.Series) -> pl.DataFrame:
-    named = "product_id" in frame.columns
-    return frame.filter(~pl.col("product_id").is_in(hidden.implode())) if named else frame
-
-
-def _question(
-    lake: Lake,
-    config: Config,
-    recommender: Recommender,
-    part: Any,
-    hidden: pl.Series,
-    wanted: pl.Series,
-    cut: int | None = None,
-) -> Question:
-    """The examples of a part whose next products are `wanted`, at most `CUSTOMERS` where everything is wanted.
-
-    What is `hidden` is in no history. `cut` 0, 1 or 2 leaves no event, the last one, the last 2 to 5 (drawn); 0 nothing
-    but attributes.
-    """
-    found = []
-    definition = recommender.definition
-    long = definition.model_copy(update={"history_length": SEEN})
-    for bucket in range(lake.buckets):
-        tables = lake.bucket(bucket)
-        examples = protocol_examples(tables, config.evaluation, part, lake.as_of)
-        known = pl.col("targets").list.eval(pl.element().filter(pl.element().is_in(wanted.implode())))
-        examples = examples.with_columns(known).filter(pl.col("targets").list.len() > 0)
-        shown = {name: _shown(table, hidden) for name, table in tables.items()}
-        if cut == 0:
-            shown = {name: table if name in KNOWN else table.clear() for name, table in shown.items()}
-        elif cut is not None:
-            shown["interactions"] = _last(shown["interactions"], examples, cut)
-        rows = features(shown, examples, definition)
-        latest = features(shown, examples, long)["history"]
-        found.append(rows.with_columns(latest.alias("latest"), examples["targets"].alias("targets")))
-    rows = pl.concat(found).sort("customer_id")
-    if hidden.is_empty() and rows.height > CUSTOMERS:
-        rows = rows[np.sort(np.random.default_rng(0).permutation(rows.height)[:CUSTOMERS])]
-    return Question(rows.drop("latest", "targets"), rows["latest"], rows["targets"])
-
-
-def _newcomers(lake: Lake, config: Config, definition: FeatureDefinition, wanted: pl.Series) -> Question:
-    """Customers whose first day lies within the test's horizon, seen from that day: what they acquire until its end."""
-    (cut,) = cuts(config.evaluation, lake.as_of)["test"]
-    end = cut + timedelta(days=config.evaluation.horizon_days)
-    found = []
-    for bucket in range(lake.buckets):
-        tables = lake.bucket(bucket)
-        events = tables["interactions"].with_columns(pl.col("at").dt.date().alias("day"))
-        began = events.group_by("customer_id").agg(pl.col("day").min().alias("as_of"))
-        began = began.filter(pl.col("as_of").is_between(cut, end, closed="left"))
-        taken = events.filter((pl.col("kind") == "acquired") & (pl.col("day") < end))
-        taken = taken.filter(pl.col("product_id").is_in(wanted.implode())).group_by("customer_id")
-        asked = began.join(taken.agg(pl.col("product_id").unique().sort().alias("targets")), on="customer_id")
-        asked = asked.sort("customer_id")
-        examples = scoring_examples(asked["customer_id"], None).with_columns(asked["as_of"])
-        rows = features(tables, examples, definition)
-        found.append(rows.with_columns(rows["history"].alias("latest"), asked["targets"]))
-    rows = pl.concat(found).sort("customer_id")
-    return Question(rows.drop("latest", "targets"), rows["latest"], rows["targets"])
-
-
-def _last(events: pl.DataFrame, examples: pl.DataFrame, cut: int) -> pl.DataFrame:
-    """The last events of each customer before the example's point: none, one, or a number from 2 to 5 by customer."""
-    order = [name for name in ("at", "position", "event_id", "product_id") if name in events.columns]
-    points = examples.select("customer_id", pl.col("as_of").alias("day"), pl.col("position").alias("until"))
-    seen = events.join(points, on="customer_id")
-    if "at" in events.columns:
-        seen = seen.filter(pl.col("day").is_null() | (pl.col("at") < pl.col("day").cast(pl.Datetime("us"))))
-    if "position" in events.columns:
-        seen = seen.filter(pl.col("until").is_null() | (pl.col("position") < pl.col("until")))
-    drawn = pl.Series(stable_hashes(seen["customer_id"]) % 4).cast(pl.Int64)
-    many = 2 + drawn if cut == 2 else pl.lit(cut)
-    from_end = pl.len() - pl.int_range(pl.len())
-    seen = seen.with_columns(many=many).sort("customer_id", *order, nulls_last=False)
-    return seen.filter(from_end.over("customer_id") <= pl.col("many")).select(events.columns)
 
 
 def _by_tower(recommender: Recommender, asked: Question, products: pl.DataFrame) -> np.ndarray:
@@ -309,67 +181,16 @@ def _likely(lake: Lake, config: Config, counts: Any, index: dict[str, int], plac
     """float [C]: how many customers a product with these words has on average: mean over its words of their mean."""
     known = pl.Series(sorted(lake.read("products")["product_id"]))
     seen = np.array([index[product] for product in known])
-    per_word = counts[seen].T @ _popularity(lake, config, known)
+    per_word = counts[seen].T @ popularity_of(lake, config, known)
     mean = per_word / np.maximum(np.asarray(counts[seen].sum(axis=0)).ravel(), 1)
     return (counts[place] @ mean) / np.maximum(np.asarray(counts[place].sum(axis=1)).ravel(), 1)
 
 
-def _popularity(lake: Lake, config: Config, products: pl.Series) -> np.ndarray:
-    """float [P]: how many customers hold each product, of those that baselines may be fitted on."""
-    held = [fitting_holdings(lake.bucket(b), config.evaluation, lake.as_of)["holdings"] for b in range(lake.buckets)]
-    counted = pl.concat(held).explode().value_counts(name="n").rename({"holdings": "product_id"})
-    return (
-        products.to_frame("product_id")
-        .join(counted, on="product_id", how="left", maintain_order="left")["n"]
-        .fill_null(0)
-        .cast(pl.Float64)
-        .to_numpy()
-    )
-
-
 def _tuned(counts: Any, index: dict[str, int], asked: Question, wanted: pl.Series) -> ContentKNN:
     place = np.array([index[product] for product in wanted])
-    targets = _targets(asked, wanted)
-    allowed = ~_targets(asked, wanted, "holdings")
-    return tuned(counts, _histories(asked, index), place, targets, allowed)
-
-
-def _histories(asked: Question, index: Mapping[str, int]) -> list[np.ndarray]:
-    return [np.array([index[product] for product in row], dtype=np.int64) for row in asked.latest.to_list()]
-
-
-def _targets(asked: Question, wanted: pl.Series, column: str = "targets") -> np.ndarray:
-    """bool [N, C]: which of the wanted products each customer bought next, or holds."""
-    lists = asked.targets if column == "targets" else asked.rows[column]
-    pairs = lists.alias("product_id").to_frame().with_row_index("row").explode("product_id").drop_nulls()
-    columns = wanted.alias("product_id").to_frame().with_row_index("column")
-    pairs = pairs.join(columns, on="product_id")
-    matrix = np.zeros((len(lists), len(wanted)), dtype=bool)
-    matrix[pairs["row"].to_numpy(), pairs["column"].to_numpy()] = True
-    return matrix
-
-
-def _metrics(scores: Scores, allowed: np.ndarray, targets: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    return {name: rank_metrics(values, allowed, targets, (10,)) for name, values in scores.items()}
-
-
-def _judged(found: dict[str, dict[str, np.ndarray]], customers: np.ndarray, config: Config) -> dict[str, Any]:
-    """Means with intervals over customers, and what two_tower has over each other model, paired."""
-    samples, seed = config.evaluation.bootstrap, config.evaluation.seed
-    own = found["two_tower"]
-    return {
-        metric: {
-            **{name: asdict(bootstrap(found[name][metric], customers, samples, seed)) for name in found},
-            **{
-                f"two_tower − {name}": asdict(
-                    paired_bootstrap(own[metric], found[name][metric], customers, samples, seed)
-                )
-                for name in found
-                if name != "two_tower"
-            },
-        }
-        for metric in METRICS
-    }
+    targets = targets_of(asked, wanted)
+    allowed = ~targets_of(asked, wanted, "holdings")
+    return tuned(counts, histories(asked, index), place, targets, allowed)
 
 
 def _setting(knn: ContentKNN) -> dict[str, float]:
@@ -402,34 +223,15 @@ All intervals are 95 % bootstrap intervals over customers; the differences are p
 
 def _text(result: dict[str, Any]) -> str:
     if "cold" not in result:
-        return _few_text(result)
+        return by_history_text(result)
     settings = "; ".join(", ".join(f"{n} {v:g}" for n, v in each.items()) for each in result["content_knn"])
     each = ", ".join(f"{run['two_tower']:.4f} / {run['content_knn']:.4f}" for run in result["each"])
     text = (
         f"{result['products']:,} unseen products, {result['customers']:,} customers.\n\n"
-        f"{_table(METRICS, [result['cold'][metric] for metric in METRICS])}\n\n"
+        f"{table(METRICS, [result['cold'][metric] for metric in METRICS])}\n\n"
         f"recall@10 of two_tower / content_knn for each tenth: {each}. Content-kNN as tuned for each: {settings}."
     )
-    return f"{text}\n\n{_few_text(result)}" if result["few"] else text
-
-
-def _few_text(result: dict[str, Any]) -> str:
-    text = "NDCG@10 of all known products, by how much of the history is seen:\n\n"
-    return text + _table(tuple(result["few"]), [cell["ndcg@10"] for cell in result["few"].values()])
-
-
-def _table(heads: Sequence[str], columns: Sequence[dict[str, dict[str, float]]]) -> str:
-    lines = ["| model | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for name in columns[0]:
-        sign = "+" if "−" in name else ""
-        cells = [" ".join(_cell(column[name], sign)) for column in columns]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def _cell(interval: dict[str, float], sign: str) -> tuple[str, str]:
-    value, low, high = (f"{interval[key]:{sign}.4f}" for key in ("value", "low", "high"))
-    return value, f"[{low}, {high}]"
+    return f"{text}\n\n{by_history_text(result)}" if result["few"] else text
 
 
 if __name__ == "__main__":
