@@ -1,22 +1,13 @@
 """Which churn models are tried, and their settings."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Candidate = Literal[
     "logistic", "additive", "boosting", "randomised", "oblivious", "steps", "gaussian_process", "network"
 ]
-CANDIDATES: tuple[Candidate, ...] = (
-    "logistic",
-    "additive",
-    "boosting",
-    "randomised",
-    "oblivious",
-    "steps",
-    "gaussian_process",
-    "network",
-)
+CANDIDATES: tuple[Candidate, ...] = get_args(Candidate)
 
 
 class LogisticConfig(BaseModel):
